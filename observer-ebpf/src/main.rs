@@ -1,0 +1,4 @@
+//! Programs and maps.
+//! One file per subject.
+#![no_std]
+#![no_main]

@@ -1,0 +1,66 @@
+//! One file per subject: its state, its metrics; a scrape calls each collector once.
+//! This file is the registry, which knows no subject.
+
+pub mod metric;
+
+use std::time::Instant;
+
+pub use metric::{Families, Kind, Metric};
+
+/// Turns what is known of one subject into metric families at the moment of a scrape.
+pub trait Collector: Send + Sync {
+    /// Name in `observer_collector_success`.
+    fn name(&self) -> &'static str;
+    /// Every metric that [`Collector::collect`] may write, for the reference.
+    fn metrics(&self) -> &'static [Metric];
+    /// Writes the families. What was written before an error is still served.
+    fn collect(&self, families: &mut Families) -> anyhow::Result<()>;
+}
+
+/// The outcome of one collector in one scrape.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome {
+    /// Which collector.
+    pub collector: &'static str,
+    /// Whether it returned without an error.
+    pub success: bool,
+}
+
+/// All collectors of the agent, in the order of their registration.
+#[derive(Default)]
+pub struct Registry {
+    collectors: Vec<Box<dyn Collector>>,
+}
+
+impl Registry {
+    /// Adds a collector.
+    pub fn register(&mut self, collector: impl Collector + 'static) {
+        self.collectors.push(Box::new(collector));
+    }
+
+    /// Every metric of every registered collector.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> + '_ {
+        self.collectors.iter().flat_map(|collector| collector.metrics())
+    }
+
+    /// Runs every collector; one that fails is logged and does not keep the others from being served.
+    pub fn collect(&self, families: &mut Families) -> Vec<Outcome> {
+        let collect_one = |collector: &Box<dyn Collector>| {
+            let started = Instant::now();
+            let result = collector.collect(families);
+            if let Err(error) = &result {
+                tracing::warn!(
+                    collector = collector.name(),
+                    elapsed = ?started.elapsed(),
+                    error = format!("{error:#}"),
+                    "a collector failed; its metrics are incomplete in this scrape"
+                );
+            }
+            Outcome {
+                collector: collector.name(),
+                success: result.is_ok(),
+            }
+        };
+        self.collectors.iter().map(collect_one).collect()
+    }
+}

@@ -1,0 +1,84 @@
+//! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
+//! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
+
+pub mod selector;
+
+use std::{path::PathBuf, sync::Arc};
+
+/// A cgroup v2 directory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cgroup {
+    /// Path below the root of the v2 hierarchy, with a leading slash: `/docker/<id>`.
+    pub path: PathBuf,
+    /// Inode number of the directory, which is the id that eBPF helpers report.
+    pub id: u64,
+}
+
+/// The labels that every series of a target carries; also what a target is told apart by.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Labels {
+    /// Container, pod-container or unit name.
+    pub container: String,
+    /// Name of the profile, or empty.
+    pub app: String,
+}
+
+/// What else is known of a target; only `target_info` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    /// Image reference as the runtime names it: `lobehub/lobe-chat:1.143.3`.
+    pub image: String,
+    /// `sha256:…` of the image.
+    pub image_digest: String,
+    /// First 12 hex digits of the container's id.
+    pub container_id: String,
+    /// `docker`, `containerd`, `podman`, `systemd`, or empty for a plain cgroup.
+    pub runtime: String,
+    /// Pod name, where there is one.
+    pub pod: String,
+    /// Pod namespace, where there is one.
+    pub namespace: String,
+    /// Node name, where there is one.
+    pub node: String,
+    /// systemd unit, where there is one.
+    pub unit: String,
+    /// Version of the app, from the image's tag or `org.opencontainers.image.version` label.
+    pub version: String,
+}
+
+/// Number of a target inside one run of the agent; the kernel half keys its counts by it. Never reused, never 0.
+pub type TargetId = u32;
+
+/// A target as collectors see it: a snapshot that does not change under them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its number, kept for as long as its labels live: a container restarted under its name keeps it.
+    pub id: TargetId,
+    /// Its labels.
+    pub labels: Labels,
+    /// Its metadata, as of its newest instance.
+    pub info: Info,
+    /// The cgroups attached to now: none once it has gone, more than one where two instances share the labels.
+    pub cgroups: Vec<Cgroup>,
+    /// How often it came back after it had been gone or had run empty.
+    pub restarts: u64,
+}
+
+/// How many targets are in which state (`observer_targets`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StateCounts {
+    /// Attached, or gone but still lingering.
+    pub observed: u64,
+    /// Selectors that match nothing yet.
+    pub waiting: u64,
+    /// Found, but not to be attached to.
+    pub failed: u64,
+}
+
+/// Where collectors read targets from; the inventory implements it, and tests with a fixed list.
+pub trait TargetList: Send + Sync {
+    /// All targets whose series are shown: attached ones, and gone ones until they have lingered.
+    fn targets(&self) -> Arc<[Target]>;
+    /// Counts for `observer_targets`.
+    fn state_counts(&self) -> StateCounts;
+}
