@@ -1,6 +1,9 @@
 //! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
+pub mod cgroups;
+#[cfg(test)]
+mod fixture;
 pub mod selector;
 
 use std::{path::PathBuf, sync::Arc};
@@ -81,4 +84,15 @@ pub trait TargetList: Send + Sync {
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+}
+
+/// A notice from the kernel half about the v2 hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupEvent {
+    /// A cgroup was made.
+    Created { path: PathBuf, id: u64 },
+    /// A cgroup was removed.
+    Removed { path: PathBuf, id: u64 },
+    /// Notices were lost: only a rescan tells.
+    Missed,
 }
