@@ -129,6 +129,58 @@ impl PeerTotals {
     };
 }
 
+/// Adds up histograms of the same bounds.
+fn add_histogram<const BUCKETS: usize>(
+    to: &mut crate::histogram::Histogram<BUCKETS>,
+    other: &crate::histogram::Histogram<BUCKETS>,
+) {
+    to.buckets
+        .iter_mut()
+        .zip(other.buckets)
+        .for_each(|(to, other)| *to += other);
+    to.sum_ns += other.sum_ns;
+}
+
+impl core::ops::AddAssign<&Self> for PeerTotals {
+    fn add_assign(&mut self, other: &Self) {
+        let Self {
+            opened,
+            preexisting,
+            closed,
+            failed,
+            sent,
+            received,
+            retransmitted,
+            connect,
+            duration,
+            rtt,
+        } = self;
+        *opened += other.opened;
+        *preexisting += other.preexisting;
+        closed
+            .iter_mut()
+            .zip(other.closed)
+            .for_each(|(to, other)| *to += other);
+        failed
+            .iter_mut()
+            .zip(other.failed)
+            .for_each(|(to, other)| *to += other);
+        *sent += other.sent;
+        *received += other.received;
+        *retransmitted += other.retransmitted;
+        add_histogram(connect, &other.connect);
+        add_histogram(duration, &other.duration);
+        add_histogram(rtt, &other.rtt);
+    }
+}
+
+impl PeerTotals {
+    /// How many connections are open now. A close that was read before its opening makes none.
+    pub fn active(&self) -> u64 {
+        (self.opened + self.preexisting).saturating_sub(self.closed.iter().sum())
+    }
+}
+
 const _: () = assert!(size_of::<PeerKey>() == 24);
 const _: () = assert!(core::mem::offset_of!(PeerKey, address) == 8);
 const _: () = assert!(size_of::<PeerTotals>() == 8 * (2 + 5 + 5 + 3 + 18 + 16 + 18));

@@ -34,6 +34,40 @@ pub struct Metric {
     pub of_target: bool,
 }
 
+impl Metric {
+    /// Declares a metric of a target, which gets the prefix and the labels `container` and `app`.
+    pub const fn of_target(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            help,
+            kind,
+            labels,
+            of_target: true,
+        }
+    }
+
+    /// Declares a metric of the agent itself.
+    pub const fn of_agent(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            help,
+            kind,
+            labels,
+            of_target: false,
+        }
+    }
+}
+
 /// Bounds of short durations in seconds: connects, round trips, lookups.
 pub const SHORT: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,

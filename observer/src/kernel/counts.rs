@@ -51,53 +51,83 @@ pub struct Lost {
 /// The maps that hold counts.
 pub struct Counts {
     peers: MapData,
+    /// Entries that the map of peers has room for.
+    capacity: usize,
     walk: Option<OwnedFd>,
     lost: PerCpuArray<MapData, u64>,
-    /// Connections adopted by the agent, which the kernel's entry of that peer does not know.
-    adopted: Mutex<HashMap<PeerKey, u64>>,
+    /// What the kernel's entries do not know: connections that the agent adopted, and entries taken out of the map.
+    besides: Mutex<HashMap<PeerKey, PeerTotals>>,
 }
 
 impl Counts {
-    pub(super) fn new(peers: MapData, walk: Option<OwnedFd>, lost: PerCpuArray<MapData, u64>) -> Self {
+    pub(super) fn new(
+        peers: MapData,
+        capacity: u32,
+        walk: Option<OwnedFd>,
+        lost: PerCpuArray<MapData, u64>,
+    ) -> Self {
         Self {
             peers,
+            capacity: capacity as usize,
             walk,
             lost,
-            adopted: Mutex::default(),
+            besides: Mutex::default(),
         }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
-        let mut counts = self.adopted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
         for peer in adopted {
-            *counts.entry(peer).or_default() += 1;
+            besides.entry(peer).or_insert(PeerTotals::EMPTY).preexisting += 1;
         }
     }
 
-    /// Totals of closed connections, and all openings, per peer. Read before [`Counts::open`], so that a
-    /// connection that closes between the two is missed in one scrape and never counted twice.
+    /// Totals of closed connections, and all openings, per peer; a peer may have two entries. Read before
+    /// [`Counts::open`], so that a connection that closes between the two is missed in one scrape and never
+    /// counted twice.
     pub fn peers(&self) -> anyhow::Result<Peers> {
+        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
         let mut peers: Peers = sys::look_up_all(sys::map_descriptor(&self.peers), BATCH)
             .context("cannot read the map of peers")?;
-        let mut adopted = self
-            .adopted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for (key, totals) in &mut peers {
-            totals.preexisting += adopted.remove(key).unwrap_or(0);
+        if peers.len() > self.capacity / 4 * 3 {
+            self.retire_idle(&mut peers, &mut besides);
         }
-        let rest = adopted.into_iter();
-        peers.extend(rest.map(|(key, preexisting)| {
-            (
-                key,
-                PeerTotals {
-                    preexisting,
-                    ..PeerTotals::EMPTY
-                },
-            )
-        }));
+        peers.extend(besides.iter().map(|(key, totals)| (*key, *totals)));
         Ok(peers)
+    }
+
+    /// Makes room in the map: peers without an open connection move to an entry per port outside of it.
+    fn retire_idle(&self, peers: &mut Peers, besides: &mut HashMap<PeerKey, PeerTotals>) {
+        peers.retain(|(key, totals)| {
+            let is_shared = key.port == 0;
+            if is_shared || totals.active() > 0 {
+                return true;
+            }
+            // Read again as it is taken out: a connection may have opened since.
+            match sys::take_element::<_, PeerTotals>(sys::map_descriptor(&self.peers), key) {
+                Ok(Some(totals)) => {
+                    let port = PeerKey {
+                        address: [0; 16],
+                        ..*key
+                    };
+                    *besides.entry(port).or_insert(PeerTotals::EMPTY) += &totals;
+                    false
+                }
+                Ok(None) | Err(_) => true,
+            }
+        });
+    }
+
+    /// Deletes what is kept of a target that is no longer shown.
+    pub(super) fn forget(&self, target: u32) -> anyhow::Result<()> {
+        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
+        besides.retain(|key, _| key.target != target);
+        let map = sys::map_descriptor(&self.peers);
+        let peers: Peers = sys::look_up_all(map, BATCH).context("cannot read the map of peers")?;
+        for (key, _) in peers.iter().filter(|(key, _)| key.target == target) {
+            sys::delete_element(map, key).context("cannot delete from the map of peers")?;
+        }
+        Ok(())
     }
 
     /// What open connections have done so far. Empty on kernels that cannot iterate over socket storage.

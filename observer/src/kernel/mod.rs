@@ -11,15 +11,16 @@ mod ring;
 mod sys;
 
 use std::{
-    fs::File,
-    os::fd::{AsFd as _, OwnedFd},
+    fs::{self, File},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{CgroupStorage, CgroupStorageKey, Map, MapData, PerCpuArray, SkStorage},
+    maps::{CgroupStorageKey, Map, MapData, PerCpuArray, SkStorage},
     programs::{
         CgroupAttachMode, CgroupSkb, Iter, ProgramError, SockOps,
         cgroup_skb::{CgroupSkbAttachType, CgroupSkbLink},
@@ -43,18 +44,32 @@ mod attach_type {
     pub(super) const SOCK_OPS: u32 = 3;
 }
 
+/// Target numbers by cgroup and attach point.
+#[expect(
+    deprecated,
+    reason = "its successor needs Linux 6.2 and does not know where a program is attached"
+)]
+type TargetNumbers = aya::maps::CgroupStorage<MapData, TargetId>;
+
 /// The loaded kernel half.
 pub struct Kernel {
     hierarchy: Hierarchy,
     programs: Mutex<Ebpf>,
-    #[expect(
-        deprecated,
-        reason = "its successor needs Linux 6.2 and does not know where a program is attached"
-    )]
-    targets: Mutex<CgroupStorage<MapData, u32>>,
+    targets: Mutex<TargetNumbers>,
     connections: Mutex<SkStorage<MapData, Connection>>,
     states: Vec<ProgramState>,
     counts: Counts,
+}
+
+/// What a program has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramRuns {
+    /// Its name.
+    pub name: &'static str,
+    /// Time in it, on all CPUs.
+    pub time: Duration,
+    /// How often it ran.
+    pub runs: u64,
 }
 
 /// The programs' links to one cgroup; dropping it detaches them.
@@ -76,11 +91,16 @@ impl Kernel {
         let Map::HashMap(peers) = take(&mut ebpf, "PEERS")? else {
             anyhow::bail!("the map PEERS of the kernel object is no hash map");
         };
-        let counts = Counts::new(peers, walk, PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?);
+        let counts = Counts::new(
+            peers,
+            sizes.peers,
+            walk,
+            PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?,
+        );
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let kernel = Self {
             hierarchy,
-            targets: Mutex::new(CgroupStorage::try_from(take(&mut ebpf, "TARGETS")?)?),
+            targets: Mutex::new(TargetNumbers::try_from(take(&mut ebpf, "TARGETS")?)?),
             connections: Mutex::new(SkStorage::try_from(Map::SkStorage(connections))?),
             programs: Mutex::new(ebpf),
             states,
@@ -108,6 +128,32 @@ impl Kernel {
         let adopted = adopt::adopt(&mut storage, target, &processes);
         self.counts.add_adopted(adopted);
         Ok(attachment)
+    }
+
+    /// Deletes the counts of a target that is no longer shown.
+    pub fn forget(&self, target: TargetId) -> anyhow::Result<()> {
+        self.counts.forget(target)
+    }
+
+    /// Run time and runs of each loaded program, which the kernel counts while `kernel.bpf_stats_enabled` is 1.
+    pub fn program_runs(&self) -> Vec<ProgramRuns> {
+        let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = PROGRAMS.iter().filter_map(|program| {
+            let descriptor = programs.program(program.name)?.fd().ok()?.as_fd().as_raw_fd();
+            // The kernel shows both in the descriptor's entry (kernel/bpf/syscall.c, bpf_prog_show_fdinfo).
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+            let number = |key: &str| {
+                text.lines()
+                    .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
+            };
+            let time = Duration::from_nanos(number("run_time_ns:")?);
+            Some(ProgramRuns {
+                name: program.name,
+                time,
+                runs: number("run_cnt:")?,
+            })
+        });
+        runs.collect()
     }
 
     /// New connections first: those that open while the rest is attached are then counted as new.

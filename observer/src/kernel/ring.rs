@@ -58,7 +58,9 @@ impl RingReader {
     /// Reads until whoever listens is gone. A listener that lags is told that it missed something.
     pub async fn run(self, events: mpsc::Sender<CgroupEvent>) -> anyhow::Result<()> {
         let Self { ring, records } = self;
-        let mut ring = AsyncFd::new(ring).context("cannot wait for the ring")?;
+        // SAFETY: the ring's map keeps its descriptor open, and one and the same, for as long as the ring lives.
+        let ring = unsafe { AsyncFd::register(ring) };
+        let mut ring = ring.context("cannot wait for the ring")?;
         let mut missed = false;
         while !events.is_closed() {
             let mut ready = tokio::select! {

@@ -8,7 +8,9 @@ use std::{
     ptr,
 };
 
+const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
 const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
 /// `BPF_TRACE_ITER` of `enum bpf_attach_type`.
@@ -43,6 +45,16 @@ struct Batch {
     count: u32,
     map: u32,
     element_flags: u64,
+    flags: u64,
+}
+
+/// The element commands' part of `union bpf_attr`.
+#[repr(C)]
+struct Element {
+    map: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
     flags: u64,
 }
 
@@ -148,6 +160,43 @@ where
     }
 }
 
+/// Takes an element out of a hash map; `None` where there is none. Needs Linux 5.14.
+pub(super) fn take_element<K, V>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>>
+where
+    K: aya::Pod,
+    V: aya::Pod,
+{
+    let mut value = mem::MaybeUninit::<V>::zeroed();
+    let mut attributes = Element {
+        map: map.as_raw_fd() as u32,
+        padding: 0,
+        key: ptr::from_ref(key) as u64,
+        value: value.as_mut_ptr() as u64,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &mut attributes) {
+        // SAFETY: every bit pattern of a plain type is a value, and the kernel has written this one.
+        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes an element of a hash map; one that is not there is no error.
+pub(super) fn delete_element<K: aya::Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
+    let mut attributes = Element {
+        map: map.as_raw_fd() as u32,
+        padding: 0,
+        key: ptr::from_ref(key) as u64,
+        value: 0,
+        flags: 0,
+    };
+    match bpf(BPF_MAP_DELETE_ELEM, &mut attributes) {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// A handle of a process, which goes on to mean the same process when its number is used again.
 pub(super) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers are passed.
@@ -189,12 +238,6 @@ pub(super) fn trim_memory() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-/// The kernel's release (`6.18.44`), as uname(2) gives it.
-pub(super) fn kernel_release() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .map_or_else(|_| String::new(), |text| text.trim().to_owned())
 }
 
 /// The borrowed descriptor of an aya map.
