@@ -2,4 +2,5 @@
 //! Data flows one way: targets and kernel feed collectors, a scrape collects, the server answers.
 
 pub mod collectors;
+pub mod profiles;
 pub mod targets;

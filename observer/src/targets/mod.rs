@@ -1,7 +1,15 @@
 //! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
+pub mod cgroups;
+mod containers;
+mod docker;
+#[cfg(test)]
+mod fixture;
+mod matching;
+mod processes;
 pub mod selector;
+mod table;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -81,4 +89,49 @@ pub trait TargetList: Send + Sync {
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+}
+
+/// What the kernel half does for the inventory. Both calls block, briefly.
+pub trait Attacher: Send + Sync {
+    /// An attached cgroup; dropping it detaches.
+    type Attachment: Send;
+
+    /// Observes a cgroup, with all its descendants, as a part of this target. A target may have several.
+    fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment>;
+
+    /// The series of this target are no longer shown and its number never comes back: its counts may go.
+    fn forget(&self, target: TargetId);
+}
+
+impl<A: Attacher + ?Sized> Attacher for Arc<A> {
+    type Attachment = A::Attachment;
+
+    fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment> {
+        (**self).attach(target, cgroup)
+    }
+
+    fn forget(&self, target: TargetId) {
+        (**self).forget(target);
+    }
+}
+
+/// What the kernel tells of the v2 hierarchy as it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupEvent {
+    /// A cgroup was made. No process is in it yet.
+    Created {
+        /// With a leading slash.
+        path: PathBuf,
+        /// Its inode number.
+        id: u64,
+    },
+    /// A cgroup was removed.
+    Removed {
+        /// With a leading slash.
+        path: PathBuf,
+        /// Its inode number.
+        id: u64,
+    },
+    /// Some of these were lost.
+    Missed,
 }
