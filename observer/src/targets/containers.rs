@@ -10,28 +10,28 @@ const VERSION_LABEL: &str = "org.opencontainers.image.version";
 
 /// One container, running or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
+pub(super) struct Container {
     /// 64 hex digits.
-    pub id: String,
+    pub(super) id: String,
     /// Name without a leading slash.
-    pub name: String,
+    pub(super) name: String,
     /// Image reference as the runtime names it.
-    pub image: String,
+    pub(super) image: String,
     /// `sha256:…` of the image.
-    pub image_digest: String,
+    pub(super) image_digest: String,
     /// `docker` or `podman`.
-    pub runtime: String,
+    pub(super) runtime: String,
     /// From the image's label, else its tag; empty where neither says one.
-    pub version: String,
+    pub(super) version: String,
     /// Whether the runtime says that it runs now.
-    pub running: bool,
+    pub(super) running: bool,
     /// Its first process, where the runtime was asked for it.
-    pub init: Option<u32>,
+    pub(super) init: Option<u32>,
 }
 
 impl Container {
     /// As `target_info` shows it.
-    pub fn info(&self) -> Info {
+    pub(super) fn info(&self) -> Info {
         Info {
             image: self.image.clone(),
             image_digest: self.image_digest.clone(),

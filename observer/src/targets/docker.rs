@@ -94,6 +94,11 @@ pub(super) async fn list(socket: &Path) -> anyhow::Result<Vec<Container>> {
     Session::open(socket).await?.all().await
 }
 
+/// This container with its first process, asked once; `None` where it has none.
+pub(super) async fn init_process(socket: &Path, id: &str) -> anyhow::Result<Option<Update>> {
+    Session::open(socket).await?.with_init(id).await
+}
+
 /// From connecting until Docker is lost (an error) or nobody listens any more.
 async fn session(
     socket: &Path,

@@ -4,14 +4,21 @@
 pub mod cgroups;
 mod containers;
 mod docker;
+mod explain;
 #[cfg(test)]
 mod fixture;
+pub mod inventory;
 mod matching;
 mod processes;
 pub mod selector;
 mod table;
+mod world;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use explain::explain;
+pub use inventory::{Handle, Inventory};
+use selector::Selector;
 
 /// A cgroup v2 directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +96,33 @@ pub trait TargetList: Send + Sync {
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+}
+
+/// What to observe, and how closely to look.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's selectors; none means every container whose image matches a profile.
+    pub selectors: Vec<Selector>,
+    /// Docker's (or podman's) API socket; `None` asks no container runtime.
+    pub docker_socket: Option<PathBuf>,
+    /// How long the series of a target that has gone are still shown.
+    pub linger: Duration,
+    /// How often everything is looked at, beside the notifications.
+    pub rescan: Duration,
+    /// Where the host's /proc is.
+    pub proc_root: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            selectors: Vec::new(),
+            docker_socket: Some(PathBuf::from("/var/run/docker.sock")),
+            linger: Duration::from_secs(300),
+            rescan: Duration::from_secs(5),
+            proc_root: PathBuf::from("/proc"),
+        }
+    }
 }
 
 /// What the kernel half does for the inventory. Both calls block, briefly.
