@@ -34,7 +34,7 @@ pub struct Profile {
 /// All profiles, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Profiles {
-    profiles: Vec<Profile>,
+    all: Vec<Profile>,
     images: GlobSet,
     /// For each glob of `images`, the index of its profile.
     owners: Vec<usize>,
@@ -85,7 +85,7 @@ impl Profiles {
             .build()
             .map_err(|error| ProfileError::Glob("all of them".to_owned(), error))?;
         Ok(Self {
-            profiles,
+            all: profiles,
             images,
             owners,
         })
@@ -93,19 +93,19 @@ impl Profiles {
 
     /// The profile of this name.
     pub fn get(&self, name: &str) -> Option<&Profile> {
-        self.profiles.iter().find(|profile| profile.name == name)
+        self.all.iter().find(|profile| profile.name == name)
     }
 
     /// The profile whose app this image holds; `image` is a reference as the container runtime gives it.
     pub fn for_image(&self, image: &str) -> Option<&Profile> {
         let globs = self.images.matches(repository(image));
         let owner = globs.into_iter().filter_map(|glob| self.owners.get(glob)).min()?;
-        self.profiles.get(*owner)
+        self.all.get(*owner)
     }
 
     /// All of them, in the order in which they are asked.
     pub fn iter(&self) -> impl Iterator<Item = &Profile> {
-        self.profiles.iter()
+        self.all.iter()
     }
 
     /// Whether every profile that a selector names with `,app=` exists.

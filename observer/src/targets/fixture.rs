@@ -2,6 +2,7 @@
 //! Directories and inode numbers are real, so that removal and re-creation behave as in the kernel's trees.
 
 use std::{
+    fmt::Write as _,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -100,9 +101,11 @@ impl Host {
         for (row, (local, state, inode)) in rows.iter().enumerate() {
             let (address, _) = local.split_once(':').unwrap();
             let remote = format!("{}:0000", "0".repeat(address.len()));
-            text += &format!(
-                "{row:4}: {local} {remote} {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 100 0 0 10 0\n"
-            );
+            writeln!(
+                text,
+                "{row:4}: {local} {remote} {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0 100 0 0 10 0"
+            )
+            .unwrap();
         }
         fs::write(self.proc_root().join(format!("{pid}/net/{table}")), text).unwrap();
     }

@@ -138,13 +138,12 @@ impl<A: Attacher> Inventory<A> {
             tokio::select! {
                 biased;
                 () = &mut shutdown => return,
-                event = events.recv(), if events_open => match event {
-                    Some(event) => self.drain(event, &mut events, Self::on_cgroup),
-                    None => {
-                        events_open = false;
-                        self.settings.rescan = self.settings.rescan.min(RESCAN_WITHOUT_EVENTS);
-                        self.look_within(self.settings.rescan);
-                    }
+                event = events.recv(), if events_open => if let Some(event) = event {
+                    self.drain(event, &mut events, Self::on_cgroup);
+                } else {
+                    events_open = false;
+                    self.settings.rescan = self.settings.rescan.min(RESCAN_WITHOUT_EVENTS);
+                    self.look_within(self.settings.rescan);
                 },
                 update = updates.recv(), if updates_open => match update {
                     Some(update) => self.drain(update, &mut updates, Self::on_docker),

@@ -197,8 +197,8 @@ mod tests {
         Some((found.selector, found.labels.container, found.labels.app))
     }
 
-    fn expect(selector: usize, container: &str, app: &str) -> Option<(SelectorIndex, String, String)> {
-        Some((selector, container.to_owned(), app.to_owned()))
+    fn named(selector: usize, container: &str, app: &str) -> (SelectorIndex, String, String) {
+        (selector, container.to_owned(), app.to_owned())
     }
 
     #[test]
@@ -206,7 +206,7 @@ mod tests {
         let path = format!("/docker/{ID}");
         assert_eq!(
             first(&rules(&[]), &path, &knowledge()),
-            expect(0, "web", "lobechat")
+            Some(named(0, "web", "lobechat"))
         );
         let mut other = knowledge();
         other.containers.get_mut(ID).unwrap().image = "postgres:17".to_owned();
@@ -229,10 +229,10 @@ mod tests {
             "container:w*",
         ]);
         assert_eq!(both.matching(Path::new(&path), &known), [1, 2, 3]);
-        assert_eq!(first(&both, &path, &known), expect(1, "web", "ollama"));
+        assert_eq!(first(&both, &path, &known), Some(named(1, "web", "ollama")));
         assert_eq!(
             first(&rules(&[&by_path, "container:w*"]), &path, &known),
-            expect(0, ID, "")
+            Some(named(0, ID, ""))
         );
     }
 
@@ -242,11 +242,11 @@ mod tests {
         let rules = rules(&["unit:chat*", "cgroup:/", "cgroup:/a/b,app=vllm"]);
         assert_eq!(
             first(&rules, "/system.slice/chat.service", &none),
-            expect(0, "chat.service", "")
+            Some(named(0, "chat.service", ""))
         );
         assert_eq!(first(&rules, "/system.slice/chat.service/workers", &none), None);
-        assert_eq!(first(&rules, "/", &none), expect(1, "/", ""));
-        assert_eq!(first(&rules, "/a/b", &none), expect(2, "b", "vllm"));
+        assert_eq!(first(&rules, "/", &none), Some(named(1, "/", "")));
+        assert_eq!(first(&rules, "/a/b", &none), Some(named(2, "b", "vllm")));
         let info = rules
             .describe(0, Path::new("/system.slice/chat.service"), &none)
             .info;
@@ -280,14 +280,14 @@ mod tests {
             (PathBuf::from("/x/chat.service"), vec![1]),
         ]);
         let rules = rules(&["port:3210", "exe:node"]);
-        assert_eq!(first(&rules, &path, &known), expect(0, "web", "lobechat"));
-        assert_eq!(first(&rules, "/a/b", &known), expect(1, "b", ""));
+        assert_eq!(first(&rules, &path, &known), Some(named(0, "web", "lobechat")));
+        assert_eq!(first(&rules, "/a/b", &known), Some(named(1, "b", "")));
         assert_eq!(
             first(&rules, "/x/chat.service", &known),
-            expect(1, "chat.service", "")
+            Some(named(1, "chat.service", ""))
         );
         known.unnamed = HashMap::from([(PathBuf::from("/a/b"), ID.to_owned())]);
-        assert_eq!(first(&rules, "/a/b", &known), expect(1, "web", "lobechat"));
+        assert_eq!(first(&rules, "/a/b", &known), Some(named(1, "web", "lobechat")));
     }
 
     #[test]

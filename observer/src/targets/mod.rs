@@ -118,7 +118,7 @@ impl Default for Settings {
         Self {
             selectors: Vec::new(),
             docker_socket: Some(PathBuf::from("/var/run/docker.sock")),
-            linger: Duration::from_secs(300),
+            linger: Duration::from_mins(5),
             rescan: Duration::from_secs(5),
             proc_root: PathBuf::from("/proc"),
         }
@@ -137,8 +137,8 @@ pub trait Attacher: Send + Sync {
     fn forget(&self, target: TargetId);
 }
 
-impl<A: Attacher + ?Sized> Attacher for Arc<A> {
-    type Attachment = A::Attachment;
+impl<T: Attacher + ?Sized> Attacher for Arc<T> {
+    type Attachment = T::Attachment;
 
     fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment> {
         (**self).attach(target, cgroup)

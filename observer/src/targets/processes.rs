@@ -130,11 +130,11 @@ impl Scanner {
         let Some(path) = self.exe(pid) else {
             return Vec::new();
         };
-        let matches = |glob: &globset::GlobMatcher| {
+        let is_meant = |glob: &globset::GlobMatcher| {
             glob.is_match(&path) || path.file_name().is_some_and(|name| glob.is_match(name))
         };
-        let matched = self.exes.iter().filter(|(_, glob)| matches(glob));
-        matched
+        let meant = self.exes.iter().filter(|(_, glob)| is_meant(glob));
+        meant
             .filter_map(|(selector, _)| self.locate(*selector, pid))
             .collect()
     }
@@ -231,7 +231,7 @@ impl Scanner {
             name.is_some_and(|name| FORWARDERS.iter().any(|forwarder| name == *forwarder))
         };
         let several = processes.len() > 1;
-        let serves = |pid: &u32| !(several && *pid == 1) && !forwards(*pid);
+        let serves = |pid: &u32| !(forwards(*pid) || several && *pid == 1);
         processes.into_iter().filter(serves).collect()
     }
 }
@@ -246,7 +246,7 @@ fn socket_inode(link: &Path) -> Option<u64> {
 }
 
 /// The listening sockets of a `/proc/PID/net/tcp` table. The kernel writes them before all others
-/// (`tcp_seq_start` in net/ipv4/tcp_ipv4.c), so that reading stops there: the tens of thousands of connections that
+/// (`tcp_seq_start` in `net/ipv4/tcp_ipv4.c`), so that reading stops there: the tens of thousands of connections that
 /// may follow are not even formatted.
 fn listening_sockets(table: fs::File) -> Vec<(u64, SocketAddr)> {
     let mut head = String::new();

@@ -18,7 +18,7 @@ use super::{
 /// Wait before the second attempt to attach; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Longest wait between two attempts.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
 /// A cgroup that is attached to.
 #[derive(Debug)]

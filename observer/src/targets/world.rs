@@ -179,11 +179,10 @@ impl World {
                 Some(Membership::Inside(path)) if path != Path::new("/") => {
                     self.knowledge.unnamed.insert(path, container.id.clone());
                 }
-                Some(_) => {}
                 None if self.asked.insert(container.id.clone()) => {
                     survey.questions.push(Request::InitProcess(container.id.clone()));
                 }
-                None => {}
+                Some(_) | None => {}
             }
         }
     }

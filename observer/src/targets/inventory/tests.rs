@@ -16,7 +16,7 @@ fn settings(host: &Host, selectors: &[&str]) -> Settings {
         selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
         docker_socket: None,
         proc_root: host.proc_root(),
-        rescan: Duration::from_secs(3600),
+        rescan: Duration::from_hours(1),
         ..Settings::default()
     }
 }

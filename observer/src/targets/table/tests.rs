@@ -15,7 +15,7 @@ impl Life {
     fn new() -> Self {
         let host = Host::new();
         let recorder = Recorder::default();
-        let table = Table::new(recorder.clone(), host.hierarchy(), Duration::from_secs(300));
+        let table = Table::new(recorder.clone(), host.hierarchy(), Duration::from_mins(5));
         Self {
             host,
             recorder,
@@ -240,7 +240,7 @@ fn overlapping_cgroups_are_counted_once() {
     let mut life = Life::new();
     let (outer, inner) = (life.host.cgroup("/docker"), life.host.cgroup("/docker/web"));
     life.pass(&[&inner, &outer]);
-    assert_eq!(life.only_target().cgroups, [inner.clone()]);
+    assert_eq!(life.only_target().cgroups, [inner]);
     assert_eq!(life.table.failures().len(), 1);
     // By the same selector, the inner one is counted with the outer one and nothing is wrong.
     let mut life = Life::new();
