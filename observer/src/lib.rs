@@ -3,4 +3,5 @@
 
 pub mod collectors;
 pub mod kernel;
+pub mod profiles;
 pub mod targets;

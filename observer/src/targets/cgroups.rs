@@ -135,13 +135,9 @@ impl Hierarchy {
         while let Some(directory) = pending.pop() {
             // A threaded cgroup answers EOPNOTSUPP; its processes stand in the file of its domain's root.
             let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            let pids = members.lines().filter_map(|line| line.parse::<u32>().ok());
             // A process of another pid namespace reads as 0.
-            processes.extend(
-                members
-                    .lines()
-                    .filter_map(|line| line.parse().ok())
-                    .filter(|pid: &u32| *pid != 0),
-            );
+            processes.extend(pids.filter(|pid| *pid != 0));
             let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
             let children = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             pending.extend(children.map(|child| child.path()));
