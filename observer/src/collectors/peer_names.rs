@@ -46,14 +46,8 @@ mod tests {
 
     #[test]
     fn only_known_ports_of_outbound_peers_have_names() {
-        assert!(
-            SERVICES.is_sorted_by_key(|(port, _)| *port),
-            "the look-up is a binary search"
-        );
-        let peer = |direction, port| PeerKey {
-            port,
-            ..PeerKey::shared(1, direction)
-        };
+        assert!(SERVICES.is_sorted_by_key(|(port, _)| *port), "the look-up is a binary search");
+        let peer = |direction, port| PeerKey { port, ..PeerKey::shared(1, direction) };
         assert_eq!(peer_name(&peer(Direction::Inbound, 0)), "");
         assert_eq!(peer_name(&peer(Direction::Outbound, 6379)), "redis");
         assert_eq!(peer_name(&peer(Direction::Outbound, 0)), "other");

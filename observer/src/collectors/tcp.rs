@@ -22,12 +22,7 @@ use crate::{
 };
 
 static METRICS: [Metric; 11] = [
-    Metric::of_target(
-        "tcp_connections",
-        Kind::Gauge,
-        &["direction", "peer"],
-        "Open TCP connections.",
-    ),
+    Metric::of_target("tcp_connections", Kind::Gauge, &["direction", "peer"], "Open TCP connections."),
     Metric::of_target(
         "tcp_connections_opened_total",
         Kind::Counter,
@@ -123,11 +118,7 @@ pub struct TcpCollector<C> {
 impl<C: ConnectionCounts> TcpCollector<C> {
     /// Shows the counts of the targets in `targets`.
     pub fn new(targets: Arc<dyn TargetList>, counts: C) -> Self {
-        Self {
-            targets,
-            counts,
-            shown: Mutex::default(),
-        }
+        Self { targets, counts, shown: Mutex::default() }
     }
 
     /// Everything by target, direction and name.
@@ -171,9 +162,7 @@ impl<C: ConnectionCounts> Collector for TcpCollector<C> {
         for target in self.targets.targets().iter() {
             let labels = [target.labels.container.as_str(), target.labels.app.as_str()];
             // A target that accepts connections shows so before the first one, for rates to begin at zero.
-            groups
-                .entry((target.id, Direction::Inbound as u8, ""))
-                .or_insert(PeerTotals::EMPTY);
+            groups.entry((target.id, Direction::Inbound as u8, "")).or_insert(PeerTotals::EMPTY);
             let mut preexisting = [0; DIRECTIONS.len()];
             for ((_, direction, peer), totals) in groups.range((target.id, 0, "")..(target.id + 1, 0, "")) {
                 let Some(direction_name) = DIRECTIONS.get(usize::from(*direction)) else {
@@ -196,19 +185,7 @@ const DIRECTIONS: [&str; 2] = ["inbound", "outbound"];
 
 /// Writes what is known of one direction and peer of a target.
 fn write(families: &mut Families, of: [&str; 2], direction: &str, peer: &str, totals: &PeerTotals) {
-    let [
-        active,
-        opened,
-        closed,
-        failed,
-        connect,
-        duration,
-        sent,
-        received,
-        retransmitted,
-        rtt,
-        _,
-    ] = &METRICS;
+    let [active, opened, closed, failed, connect, duration, sent, received, retransmitted, rtt, _] = &METRICS;
     let [container, app] = of;
     let labels = [container, app, direction, peer];
     families.value(active, &labels, totals.active() as f64);
@@ -238,14 +215,7 @@ fn write_histogram<const BUCKETS: usize>(
 ) {
     if histogram.buckets.iter().any(|count| *count > 0) {
         let sum = histogram.sum_ns as f64 / 1e9;
-        families.histogram(
-            metric,
-            labels,
-            &HistogramValue {
-                buckets: histogram.buckets.to_vec(),
-                sum,
-            },
-        );
+        families.histogram(metric, labels, &HistogramValue { buckets: histogram.buckets.to_vec(), sum });
     }
 }
 
@@ -286,19 +256,13 @@ mod tests {
     ) -> (TcpCollector<Arc<Scripted>>, Arc<Scripted>) {
         let target = Target {
             id: 1,
-            labels: Labels {
-                container: "web".into(),
-                app: "lobechat".into(),
-            },
+            labels: Labels { container: "web".into(), app: "lobechat".into() },
             info: crate::targets::Info::default(),
             cgroups: Vec::new(),
             restarts: 0,
         };
         let script: Arc<Scripted> = Arc::new(Mutex::new((peers, open.iter().copied().collect())));
-        (
-            TcpCollector::new(Arc::new(Fixed(vec![target])), Arc::clone(&script)),
-            script,
-        )
+        (TcpCollector::new(Arc::new(Fixed(vec![target])), Arc::clone(&script)), script)
     }
 
     fn text(collector: &TcpCollector<Arc<Scripted>>) -> String {
@@ -308,11 +272,7 @@ mod tests {
     }
 
     fn outbound(address: u8, port: u16) -> PeerKey {
-        PeerKey {
-            port,
-            address: [address; 16],
-            ..PeerKey::shared(1, Direction::Outbound)
-        }
+        PeerKey { port, address: [address; 16], ..PeerKey::shared(1, Direction::Outbound) }
     }
 
     #[test]
@@ -324,29 +284,11 @@ mod tests {
 
     #[test]
     fn peers_of_one_name_and_open_connections_add_up() {
-        let closed = PeerTotals {
-            opened: 3,
-            closed: [2, 0, 0, 0, 0],
-            sent: 10,
-            ..PeerTotals::EMPTY
-        };
-        let other = PeerTotals {
-            opened: 1,
-            preexisting: 1,
-            received: 7,
-            ..PeerTotals::EMPTY
-        };
+        let closed = PeerTotals { opened: 3, closed: [2, 0, 0, 0, 0], sent: 10, ..PeerTotals::EMPTY };
+        let other = PeerTotals { opened: 1, preexisting: 1, received: 7, ..PeerTotals::EMPTY };
         let (collector, _) = collector(
             vec![(outbound(1, 6379), closed), (outbound(2, 6379), other)],
-            &[(
-                outbound(2, 6379),
-                OpenTotals {
-                    connections: 1,
-                    sent: 5,
-                    received: 2,
-                    retransmitted: 1,
-                },
-            )],
+            &[(outbound(2, 6379), OpenTotals { connections: 1, sent: 5, received: 2, retransmitted: 1 })],
         );
         let text = text(&collector);
         for line in [
@@ -362,23 +304,14 @@ mod tests {
 
     #[test]
     fn a_connection_that_closes_during_a_scrape_takes_nothing_back() {
-        let open = OpenTotals {
-            connections: 1,
-            sent: 500,
-            received: 300,
-            retransmitted: 2,
-        };
-        let entry = PeerTotals {
-            opened: 1,
-            ..PeerTotals::EMPTY
-        };
+        let open = OpenTotals { connections: 1, sent: 500, received: 300, retransmitted: 2 };
+        let entry = PeerTotals { opened: 1, ..PeerTotals::EMPTY };
         let (collector, script) = collector(vec![(outbound(1, 5432), entry)], &[(outbound(1, 5432), open)]);
         let sent = |text: &str| {
             let line = text
                 .lines()
                 .find(|line| line.starts_with("chat_tcp_sent_bytes_total") && line.contains("post"));
-            line.and_then(|line| line.rsplit_once(' '))
-                .map(|(_, value)| value.to_owned())
+            line.and_then(|line| line.rsplit_once(' ')).map(|(_, value)| value.to_owned())
         };
         assert_eq!(sent(&text(&collector)).as_deref(), Some("500"));
         script.lock().unwrap().1.clear();

@@ -43,9 +43,7 @@ pub(super) fn adopt(
         let Some(namespace) = network_namespace(&process) else {
             continue;
         };
-        let sockets = tables
-            .entry(namespace)
-            .or_insert_with(|| open_sockets(&process, target));
+        let sockets = tables.entry(namespace).or_insert_with(|| open_sockets(&process, target));
         if !sockets.is_empty() {
             adopt_process(storage, &process, sockets, &mut adopted);
         }
@@ -87,21 +85,14 @@ fn adopt_process(
 /// The inode number of the process' network namespace.
 fn network_namespace(process: &Process) -> Option<u64> {
     let namespaces = process.namespaces().ok()?;
-    namespaces
-        .0
-        .get(std::ffi::OsStr::new("net"))
-        .map(|namespace| namespace.identifier)
+    namespaces.0.get(std::ffi::OsStr::new("net")).map(|namespace| namespace.identifier)
 }
 
 /// The open TCP sockets of a process' network namespace by inode number. One that is bound to a port on which
 /// something listens was accepted there.
 fn open_sockets(process: &Process, target: u32) -> HashMap<u64, Open> {
-    let entries: Vec<_> = process
-        .tcp()
-        .unwrap_or_default()
-        .into_iter()
-        .chain(process.tcp6().unwrap_or_default())
-        .collect();
+    let entries: Vec<_> =
+        process.tcp().unwrap_or_default().into_iter().chain(process.tcp6().unwrap_or_default()).collect();
     let listening: HashSet<u16> = entries
         .iter()
         .filter(|entry| entry.state == TcpState::Listen)
@@ -113,17 +104,8 @@ fn open_sockets(process: &Process, target: u32) -> HashMap<u64, Open> {
             return None;
         }
         let accepted = listening.contains(&entry.local_address.port());
-        let direction = if accepted {
-            Direction::Inbound
-        } else {
-            Direction::Outbound
-        };
-        let peer = peer_key(
-            target,
-            direction,
-            octets(entry.remote_address),
-            entry.remote_address.port(),
-        );
+        let direction = if accepted { Direction::Inbound } else { Direction::Outbound };
+        let peer = peer_key(target, direction, octets(entry.remote_address), entry.remote_address.port());
         Some((entry.inode, Open { peer, tcp_state }))
     });
     open.collect()

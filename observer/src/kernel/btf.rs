@@ -65,23 +65,16 @@ impl Btf {
     pub(super) fn parse(data: &[u8]) -> Result<Self, Damaged> {
         let word = |offset: usize| word(data, offset).ok_or(Damaged("its header is cut off"));
         if data.get(..2) != Some(&0xeb9f_u16.to_ne_bytes()) {
-            return Err(Damaged(
-                "its magic number is not that of this machine's byte order",
-            ));
+            return Err(Damaged("its magic number is not that of this machine's byte order"));
         }
         let header = word(4)? as usize;
         let section = |offset: u32, length: u32| {
             let start = header + offset as usize;
-            data.get(start..start + length as usize)
-                .ok_or(Damaged("a section is cut off"))
+            data.get(start..start + length as usize).ok_or(Damaged("a section is cut off"))
         };
         let types = section(word(8)?, word(12)?)?.to_vec();
         let strings = section(word(16)?, word(20)?)?.to_vec();
-        let mut btf = Self {
-            types,
-            strings,
-            starts: vec![0],
-        };
+        let mut btf = Self { types, strings, starts: vec![0] };
         let mut position = 0;
         while position < btf.types.len() {
             btf.starts.push(position as u32);
@@ -117,11 +110,8 @@ impl Btf {
         const MEMBER: usize = 12;
         for index in 0..structure.length as usize {
             let at = structure.rest + index * MEMBER;
-            let (name, type_id, position) = (
-                word(&self.types, at)?,
-                word(&self.types, at + 4)?,
-                word(&self.types, at + 8)?,
-            );
+            let (name, type_id, position) =
+                (word(&self.types, at)?, word(&self.types, at + 4)?, word(&self.types, at + 8)?);
             let (bits, bit_field) = if structure.flag {
                 (position & 0x00ff_ffff, position >> 24 != 0)
             } else {
@@ -129,20 +119,14 @@ impl Btf {
             };
             if self.name(name) == wanted.as_bytes() {
                 let size = self.size(type_id, DEPTH)?;
-                return (!bit_field && bits % 8 == 0).then_some(Member {
-                    offset: bits / 8,
-                    size,
-                });
+                return (!bit_field && bits % 8 == 0).then_some(Member { offset: bits / 8, size });
             }
             if self.name(name).is_empty() && depth > 0 {
                 let inner = self.resolve(type_id, DEPTH)?;
                 if matches!(inner.kind, kind::STRUCT | kind::UNION)
                     && let Some(place) = self.member_of(&inner, wanted, depth - 1)
                 {
-                    return Some(Member {
-                        offset: bits / 8 + place.offset,
-                        ..place
-                    });
+                    return Some(Member { offset: bits / 8 + place.offset, ..place });
                 }
             }
         }
@@ -211,10 +195,7 @@ impl Btf {
 
 impl fmt::Debug for Btf {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Btf")
-            .field("types", &(self.starts.len() - 1))
-            .finish_non_exhaustive()
+        formatter.debug_struct("Btf").field("types", &(self.starts.len() - 1)).finish_non_exhaustive()
     }
 }
 
@@ -231,11 +212,7 @@ mod tests {
         let strings = b"\0int\0outer\0a\0b\0c\0d\0e\0u16\0short\0";
         let name = |text: &str| {
             let needle = [&[0], text.as_bytes(), &[0]].concat();
-            strings
-                .windows(needle.len())
-                .position(|window| window == needle)
-                .unwrap() as u32
-                + 1
+            strings.windows(needle.len()).position(|window| window == needle).unwrap() as u32 + 1
         };
         let info = |kind: u32, length: u32, flag: u32| flag << 31 | kind << 24 | length;
         let types: Vec<u32> = [
@@ -243,17 +220,7 @@ mod tests {
             vec![name("short"), info(kind::INT, 0, 0), 2, 16],    // 2
             vec![name("u16"), info(8, 0, 0), 2],                  // 3: typedef
             vec![0, info(kind::UNION, 1, 0), 2, name("b"), 3, 0], // 4
-            vec![
-                0,
-                info(kind::STRUCT, 2, 1),
-                8,
-                0,
-                4,
-                0,
-                name("c"),
-                1,
-                3 << 24 | 32,
-            ], // 5
+            vec![0, info(kind::STRUCT, 2, 1), 8, 0, 4, 0, name("c"), 1, 3 << 24 | 32], // 5
             vec![0, info(kind::PTR, 0, 0), 1],                    // 6
             vec![0, info(kind::ARRAY, 0, 0), 0, 1, 1, 3],         // 7
             vec![
@@ -279,13 +246,7 @@ mod tests {
         let mut data = Vec::new();
         data.extend(0xeb9f_u16.to_ne_bytes());
         data.extend([1, 0]);
-        for word in [
-            24,
-            0,
-            types.len() as u32,
-            types.len() as u32,
-            strings.len() as u32,
-        ] {
+        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
             data.extend(word.to_ne_bytes());
         }
         data.extend(types);

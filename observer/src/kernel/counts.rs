@@ -66,13 +66,7 @@ impl Counts {
         walk: Option<OwnedFd>,
         lost: PerCpuArray<MapData, u64>,
     ) -> Self {
-        Self {
-            peers,
-            capacity: capacity as usize,
-            walk,
-            lost,
-            besides: Mutex::default(),
-        }
+        Self { peers, capacity: capacity as usize, walk, lost, besides: Mutex::default() }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
@@ -106,10 +100,7 @@ impl Counts {
             // Read again as it is taken out: a connection may have opened since.
             match sys::take_element::<_, PeerTotals>(sys::map_descriptor(&self.peers), key) {
                 Ok(Some(totals)) => {
-                    let port = PeerKey {
-                        address: [0; 16],
-                        ..*key
-                    };
+                    let port = PeerKey { address: [0; 16], ..*key };
                     *besides.entry(port).or_insert(PeerTotals::EMPTY) += &totals;
                     false
                 }
@@ -169,19 +160,11 @@ impl Counts {
 
     /// What the kernel half could not send or keep.
     pub fn lost(&self) -> anyhow::Result<Vec<Lost>> {
-        let cells = KINDS
-            .iter()
-            .flat_map(|kind| REASONS.iter().map(move |reason| (*kind, *reason)));
+        let cells = KINDS.iter().flat_map(|kind| REASONS.iter().map(move |reason| (*kind, *reason)));
         let read = cells.map(|((kind, kind_name), (reason, reason_name))| {
-            let per_cpu = self
-                .lost
-                .get(&lost::cell(kind, reason), 0)
-                .context("cannot read the counts of losses")?;
-            Ok(Lost {
-                kind: kind_name,
-                reason: reason_name,
-                count: per_cpu.iter().sum(),
-            })
+            let per_cpu =
+                self.lost.get(&lost::cell(kind, reason), 0).context("cannot read the counts of losses")?;
+            Ok(Lost { kind: kind_name, reason: reason_name, count: per_cpu.iter().sum() })
         });
         read.collect()
     }

@@ -32,10 +32,7 @@ pub struct Sizes {
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self {
-            ring_bytes: 1 << 20,
-            peers: 16_384,
-        }
+        Self { ring_bytes: 1 << 20, peers: 16_384 }
     }
 }
 
@@ -59,10 +56,7 @@ pub(super) fn load(sizes: Sizes) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
         offsets
     };
     let (mut ebpf, mut states) = load_with(sizes, &kernel_types, &offsets, false)?;
-    if states
-        .iter()
-        .any(|state| state.name == SOCKET_STATE && !state.attached)
-    {
+    if states.iter().any(|state| state.name == SOCKET_STATE && !state.attached) {
         let refused = states.into_iter().find(|state| state.name == SOCKET_STATE);
         drop(ebpf);
         (ebpf, states) = load_with(sizes, &kernel_types, &offsets, true)?;
@@ -84,17 +78,13 @@ fn load_with(
     state_by_sock_ops: bool,
 ) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
     let mut loader = EbpfLoader::new();
-    loader
-        .map_max_entries("RECORDS", sizes.ring_bytes)
-        .map_max_entries("PEERS", sizes.peers);
+    loader.map_max_entries("RECORDS", sizes.ring_bytes).map_max_entries("PEERS", sizes.peers);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
     }
     let state_by_sock_ops = u32::from(state_by_sock_ops);
     loader.override_global("STATE_BY_SOCK_OPS", &state_by_sock_ops, true);
-    let mut ebpf = loader
-        .load(OBJECT)
-        .context("cannot create the kernel half's maps")?;
+    let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
     let mut states = Vec::with_capacity(PROGRAMS.len());
     for program in PROGRAMS {
         if program.name == SOCKET_STATE && state_by_sock_ops != 0 {
@@ -108,19 +98,13 @@ fn load_with(
             }
             Err(error) => reason(&error),
         };
-        states.push(ProgramState {
-            name: program.name,
-            attached: reason.is_empty(),
-            reason,
-        });
+        states.push(ProgramState { name: program.name, attached: reason.is_empty(), reason });
     }
     Ok((ebpf, states))
 }
 
 fn load_program(ebpf: &mut Ebpf, program: &Program, kernel_types: &aya::Btf) -> anyhow::Result<()> {
-    let loaded = ebpf
-        .program_mut(program.name)
-        .context("the kernel object does not have it")?;
+    let loaded = ebpf.program_mut(program.name).context("the kernel object does not have it")?;
     match program.hook {
         Hook::CgroupIngress | Hook::CgroupEgress => <&mut CgroupSkb>::try_from(loaded)?.load()?,
         Hook::CgroupSockets => <&mut SockOps>::try_from(loaded)?.load()?,
@@ -136,15 +120,9 @@ fn load_program(ebpf: &mut Ebpf, program: &Program, kernel_types: &aya::Btf) -> 
 
 /// One line that says why: the verifier's last words, else the system's.
 fn reason(error: &anyhow::Error) -> String {
-    if let Some(ProgramError::LoadError {
-        io_error,
-        verifier_log,
-    }) = error.downcast_ref()
-    {
+    if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
         let log = verifier_log.to_string();
-        let last = log
-            .lines()
-            .rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+        let last = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
         return last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
     }
     error.chain().last().map(ToString::to_string).unwrap_or_default()

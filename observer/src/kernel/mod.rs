@@ -6,6 +6,7 @@ mod btf;
 mod counts;
 mod load;
 mod offsets;
+pub mod probe;
 mod programs;
 mod ring;
 mod sys;
@@ -35,7 +36,7 @@ pub use self::{
     programs::{Hook, PROGRAMS, Program, ProgramState},
     ring::{Records, RingReader},
 };
-use crate::targets::{Cgroup, TargetId, cgroups::Hierarchy};
+use crate::targets::{Attacher, Cgroup, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
 mod attach_type {
@@ -45,10 +46,7 @@ mod attach_type {
 }
 
 /// Target numbers by cgroup and attach point.
-#[expect(
-    deprecated,
-    reason = "its successor needs Linux 6.2 and does not know where a program is attached"
-)]
+#[expect(deprecated, reason = "its successor needs Linux 6.2 and does not know where a program is attached")]
 type TargetNumbers = aya::maps::CgroupStorage<MapData, TargetId>;
 
 /// The loaded kernel half.
@@ -91,12 +89,7 @@ impl Kernel {
         let Map::HashMap(peers) = take(&mut ebpf, "PEERS")? else {
             anyhow::bail!("the map PEERS of the kernel object is no hash map");
         };
-        let counts = Counts::new(
-            peers,
-            sizes.peers,
-            walk,
-            PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?,
-        );
+        let counts = Counts::new(peers, sizes.peers, walk, PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let kernel = Self {
             hierarchy,
@@ -120,21 +113,6 @@ impl Kernel {
         &self.counts
     }
 
-    /// Attaches to a cgroup for a target, and takes in the connections that are open there.
-    pub fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Attachment> {
-        let attachment = self.link(target, cgroup)?;
-        let mut storage = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let processes = self.hierarchy.processes(&cgroup.path);
-        let adopted = adopt::adopt(&mut storage, target, &processes);
-        self.counts.add_adopted(adopted);
-        Ok(attachment)
-    }
-
-    /// Deletes the counts of a target that is no longer shown.
-    pub fn forget(&self, target: TargetId) -> anyhow::Result<()> {
-        self.counts.forget(target)
-    }
-
     /// Run time and runs of each loaded program, which the kernel counts while `kernel.bpf_stats_enabled` is 1.
     pub fn program_runs(&self) -> Vec<ProgramRuns> {
         let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -142,26 +120,17 @@ impl Kernel {
             let descriptor = programs.program(program.name)?.fd().ok()?.as_fd().as_raw_fd();
             // The kernel shows both in the descriptor's entry (kernel/bpf/syscall.c, bpf_prog_show_fdinfo).
             let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
-            let number = |key: &str| {
-                text.lines()
-                    .find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
-            };
+            let number =
+                |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
             let time = Duration::from_nanos(number("run_time_ns:")?);
-            Some(ProgramRuns {
-                name: program.name,
-                time,
-                runs: number("run_cnt:")?,
-            })
+            Some(ProgramRuns { name: program.name, time, runs: number("run_cnt:")? })
         });
         runs.collect()
     }
 
     /// New connections first: those that open while the rest is attached are then counted as new.
     fn link(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Attachment> {
-        let path = self
-            .hierarchy
-            .directory(&cgroup.path)
-            .context("the cgroup is gone")?;
+        let path = self.hierarchy.directory(&cgroup.path).context("the cgroup is gone")?;
         let directory = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         let sock_ops: &mut SockOps = program(&mut programs, "socket_events")?;
@@ -182,11 +151,7 @@ impl Kernel {
         self.name_target(cgroup.id, attach_type::EGRESS, target)?;
         let ingress = packets("packet_ingress", CgroupSkbAttachType::Ingress)?;
         self.name_target(cgroup.id, attach_type::INGRESS, target)?;
-        Ok(Attachment {
-            _sockets: sockets,
-            _ingress: ingress,
-            _egress: egress,
-        })
+        Ok(Attachment { _sockets: sockets, _ingress: ingress, _egress: egress })
     }
 
     /// Tells one program of a cgroup which target it runs for.
@@ -195,6 +160,28 @@ impl Kernel {
         targets
             .insert(CgroupStorageKey::new(cgroup, attach_type), target, 0)
             .with_context(|| format!("cannot write the storage of the cgroup with the id {cgroup}"))
+    }
+}
+
+impl Attacher for Kernel {
+    type Attachment = Attachment;
+
+    fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Attachment> {
+        let attachment = self.link(target, cgroup)?;
+        let processes = self.hierarchy.processes(&cgroup.path);
+        let mut storage = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counts.add_adopted(adopt::adopt(&mut storage, target, &processes));
+        Ok(attachment)
+    }
+
+    fn forget(&self, target: TargetId) {
+        if let Err(error) = self.counts.forget(target) {
+            tracing::warn!(
+                target,
+                error = format!("{error:#}"),
+                "the counts of a target that has gone stay in memory"
+            );
+        }
     }
 }
 
@@ -207,37 +194,26 @@ fn program<'a, P>(programs: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut 
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    let program = programs
-        .program_mut(name)
-        .with_context(|| format!("the kernel object has no program {name}"))?;
+    let program =
+        programs.program_mut(name).with_context(|| format!("the kernel object has no program {name}"))?;
     Ok(program.try_into()?)
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
-    ebpf.take_map(name)
-        .with_context(|| format!("the kernel object has no map {name}"))
+    ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
 }
 
 /// Attaches the walk over open connections; without it, bytes show when a connection closes.
 fn link_walk(ebpf: &mut Ebpf, connections: &MapData, states: &mut [ProgramState]) -> Option<OwnedFd> {
-    let state = states
-        .iter_mut()
-        .find(|state| state.name == "socket_walk" && state.attached)?;
+    let state = states.iter_mut().find(|state| state.name == "socket_walk" && state.attached)?;
     let mut link = || -> anyhow::Result<OwnedFd> {
         let program: &mut Iter = program(ebpf, "socket_walk")?;
-        Ok(sys::link_map_iterator(
-            program.fd()?.as_fd(),
-            sys::map_descriptor(connections),
-        )?)
+        Ok(sys::link_map_iterator(program.fd()?.as_fd(), sys::map_descriptor(connections))?)
     };
     match link() {
         Ok(link) => Some(link),
         Err(error) => {
-            *state = ProgramState {
-                attached: false,
-                reason: format!("{error:#}"),
-                ..state.clone()
-            };
+            *state = ProgramState { attached: false, reason: format!("{error:#}"), ..state.clone() };
             None
         }
     }

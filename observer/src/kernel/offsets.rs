@@ -14,48 +14,13 @@ struct Wanted {
 }
 
 const WANTED: &[Wanted] = &[
-    Wanted {
-        global: "SOCK_ERR",
-        structure: "sock",
-        member: "sk_err",
-        size: 4,
-    },
-    Wanted {
-        global: "TCP_RCV_NXT",
-        structure: "tcp_sock",
-        member: "rcv_nxt",
-        size: 4,
-    },
-    Wanted {
-        global: "TCP_TOTAL_RETRANS",
-        structure: "tcp_sock",
-        member: "total_retrans",
-        size: 4,
-    },
-    Wanted {
-        global: "CGROUP_ROOT",
-        structure: "cgroup",
-        member: "root",
-        size: 8,
-    },
-    Wanted {
-        global: "ROOT_HIERARCHY_ID",
-        structure: "cgroup_root",
-        member: "hierarchy_id",
-        size: 4,
-    },
-    Wanted {
-        global: "CGROUP_KN",
-        structure: "cgroup",
-        member: "kn",
-        size: 8,
-    },
-    Wanted {
-        global: "KERNFS_ID",
-        structure: "kernfs_node",
-        member: "id",
-        size: 8,
-    },
+    Wanted { global: "SOCK_ERR", structure: "sock", member: "sk_err", size: 4 },
+    Wanted { global: "TCP_RCV_NXT", structure: "tcp_sock", member: "rcv_nxt", size: 4 },
+    Wanted { global: "TCP_TOTAL_RETRANS", structure: "tcp_sock", member: "total_retrans", size: 4 },
+    Wanted { global: "CGROUP_ROOT", structure: "cgroup", member: "root", size: 8 },
+    Wanted { global: "ROOT_HIERARCHY_ID", structure: "cgroup_root", member: "hierarchy_id", size: 4 },
+    Wanted { global: "CGROUP_KN", structure: "cgroup", member: "kn", size: 8 },
+    Wanted { global: "KERNFS_ID", structure: "kernfs_node", member: "id", size: 8 },
 ];
 
 /// The offset of one member, for the global of this name.
@@ -71,16 +36,11 @@ pub(super) struct Offset {
 pub(super) fn resolve(btf: &Btf) -> (Vec<Offset>, Vec<String>) {
     let mut missing = Vec::new();
     let offsets = WANTED.iter().map(|wanted| {
-        let place = btf
-            .member(wanted.structure, wanted.member)
-            .filter(|place| place.size == wanted.size);
+        let place = btf.member(wanted.structure, wanted.member).filter(|place| place.size == wanted.size);
         if place.is_none() {
             missing.push(format!("{}.{}", wanted.structure, wanted.member));
         }
-        Offset {
-            global: wanted.global,
-            value: place.map_or(u32::MAX, |place| place.offset),
-        }
+        Offset { global: wanted.global, value: place.map_or(u32::MAX, |place| place.offset) }
     });
     (offsets.collect(), missing)
 }

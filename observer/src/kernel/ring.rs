@@ -44,10 +44,7 @@ pub struct RingReader {
 
 impl RingReader {
     pub(super) fn new(map: Map) -> anyhow::Result<Self> {
-        Ok(Self {
-            ring: RingBuf::try_from(map)?,
-            records: Records::default(),
-        })
+        Ok(Self { ring: RingBuf::try_from(map)?, records: Records::default() })
     }
 
     /// The counts of records, which live on.
@@ -69,11 +66,7 @@ impl RingReader {
             };
             while let Some(record) = ready.get_inner_mut().next() {
                 let event = decode(&record);
-                let count = if event.is_some() {
-                    &records.cgroup
-                } else {
-                    &records.unparsed
-                };
+                let count = if event.is_some() { &records.cgroup } else { &records.unparsed };
                 count.fetch_add(1, Ordering::Relaxed);
                 if let Some(event) = event {
                     missed |= events.try_send(event).is_err();

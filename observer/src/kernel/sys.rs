@@ -63,11 +63,7 @@ fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> 
     // SAFETY: `attributes` lives through the call and its size is given; callers below pass pointers in it that
     // do so too.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn owned(result: libc::c_long) -> OwnedFd {
@@ -93,10 +89,7 @@ pub(super) fn link_map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) ->
 
 /// A new pass of an attached iterator; reading it runs the program for each element.
 pub(super) fn iterate(link: &OwnedFd) -> io::Result<File> {
-    let mut attributes = IterCreate {
-        link: link.as_raw_fd() as u32,
-        flags: 0,
-    };
+    let mut attributes = IterCreate { link: link.as_raw_fd() as u32, flags: 0 };
     bpf(BPF_ITER_CREATE, &mut attributes).map(|result| File::from(owned(result)))
 }
 
@@ -139,9 +132,7 @@ where
                     continue;
                 }
                 _ => {
-                    return Err(io::Error::from_raw_os_error(
-                        error.raw_os_error().unwrap_or(libc::EIO),
-                    ));
+                    return Err(io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO)));
                 }
             },
         };
@@ -201,30 +192,19 @@ pub(super) fn delete_element<K: aya::Pod>(map: BorrowedFd<'_>, key: &K) -> io::R
 pub(super) fn open_process(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers are passed.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(owned(result))
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(owned(result)) }
 }
 
 /// Another process' file descriptor, as one of our own. Needs `CAP_SYS_PTRACE` for processes of other users.
 pub(super) fn descriptor_of(process: &OwnedFd, descriptor: i32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers are passed.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), descriptor, 0) };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(owned(result))
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(owned(result)) }
 }
 
 /// The clock that the kernel half stamps with (`bpf_ktime_get_ns`), in nanoseconds.
 pub(super) fn monotonic_ns() -> u64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is valid for the call, which cannot fail for this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, ptr::from_mut(&mut now)) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
