@@ -105,6 +105,14 @@ impl World {
                 self.knowledge.containers.insert(id, container);
                 known
             }
+            Update::Stopped(id) => {
+                if let Some(container) = self.knowledge.containers.get_mut(&id) {
+                    container.running = false;
+                    container.init = None;
+                }
+                self.asked.remove(&id);
+                None
+            }
             Update::Deleted(id) => {
                 self.knowledge.containers.remove(&id);
                 self.asked.remove(&id);
