@@ -338,10 +338,10 @@ async fn a_container_is_attached_before_its_first_process_runs() -> anyhow::Resu
         ])?;
         let path = Path::new("/docker").join(&id);
         let (parent, hierarchy, events) = (parent.clone(), hierarchy.clone(), events.clone());
-        let notified = path.clone();
+        let made = path.clone();
         let notifier = std::thread::spawn(move || -> anyhow::Result<()> {
             wait_until("its cgroup is made", || parent.join(&id).exists())?;
-            let Cgroup { path, id } = hierarchy.get(&notified).context("the cgroup stays")?;
+            let Cgroup { path, id } = hierarchy.get(&made).context("the cgroup stays")?;
             events
                 .blocking_send(CgroupEvent::Created { path, id })
                 .context("the inventory runs")
@@ -356,7 +356,7 @@ async fn a_container_is_attached_before_its_first_process_runs() -> anyhow::Resu
         wait_until("it is attached", || watch.recorder.when(&path).is_some())?;
         let attached = watch.recorder.when(&path).context("attached")?;
         let first_write = fs::metadata(&first_act)?.modified()?;
-        let ahead = acted
+        let ahead = first_write
             .duration_since(attached)
             .context("attached only after its process ran")?;
         println!("attached {ahead:?} before the first act of {name}");

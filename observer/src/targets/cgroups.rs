@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    io::Read as _,
     os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
@@ -148,8 +149,15 @@ impl Hierarchy {
     /// Whether the cgroup or a descendant holds a live process; `None` when it is gone.
     pub fn populated(&self, cgroup: &Path) -> Option<bool> {
         let directory = self.directory(cgroup)?;
-        match fs::read_to_string(directory.join("cgroup.events")) {
-            Ok(events) => Some(events.lines().any(|line| line == "populated 1")),
+        let mut events = [0; 64];
+        // One read: the file is shorter than the buffer, and this is done for every target at every look.
+        let read =
+            fs::File::open(directory.join("cgroup.events")).and_then(|mut file| file.read(&mut events));
+        match read {
+            Ok(length) => {
+                let mut lines = events.split_at(length).0.split(|byte| *byte == b'\n');
+                Some(lines.any(|line| line == b"populated 1"))
+            }
             // The root has no such file, and always holds processes.
             Err(_) if cgroup == Path::new("/") && directory.exists() => Some(true),
             Err(_) => None,

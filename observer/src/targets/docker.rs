@@ -25,6 +25,11 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait between two attempts, and how long a session must last for the next wait to be the first again.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// How often a list is asked for that cannot be read, before containers in unusual states are left out.
+const ATTEMPTS: u32 = 4;
+/// Wait between these.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(250);
+
 /// What Docker says; the inventory's copy of its containers follows from these.
 #[derive(Debug)]
 pub(super) enum Update {
@@ -32,6 +37,8 @@ pub(super) enum Update {
     All(Vec<Container>),
     /// A container is new or has changed.
     Changed(Container),
+    /// The first process of the container of this id has ended.
+    Stopped(String),
     /// The container of this id has been deleted.
     Deleted(String),
     /// Docker cannot be asked now. What it said before still holds as far as cgroups show.
@@ -182,20 +189,10 @@ impl Session {
     }
 
     /// Containers as listed. Inspecting one would wait for a lock that Docker holds for as long as it starts the
-    /// container, which is just when the answer is needed; a list is made from a snapshot.
+    /// container, which is just when the answer is needed; a list is made from a snapshot (0.4 s against 1 ms with
+    /// dockerd 20.10).
     async fn containers(&self, filters: &HashMap<&str, Vec<&str>>) -> anyhow::Result<Vec<Container>> {
-        let options = ListContainersOptionsBuilder::new()
-            .all(true)
-            .filters(filters)
-            .build();
-        let answer = tokio::time::timeout(
-            Duration::from_secs(ANSWER_SECONDS),
-            self.docker.list_containers(Some(options)),
-        );
-        let summaries = answer
-            .await
-            .context("Docker does not answer")?
-            .context("listing Docker's containers")?;
+        let summaries = self.summaries(filters).await?;
         let mut containers = Vec::with_capacity(summaries.len());
         for summary in summaries {
             let Some(mut container) = from_summary(summary, self.runtime) else {
@@ -207,6 +204,30 @@ impl Session {
             containers.push(container);
         }
         Ok(containers)
+    }
+
+    async fn summaries(&self, filters: &HashMap<&str, Vec<&str>>) -> anyhow::Result<Vec<ContainerSummary>> {
+        let mut filters = filters.clone();
+        let mut attempt = 0;
+        loop {
+            if attempt == ATTEMPTS {
+                filters.insert("status", vec!["created", "running", "paused"]);
+            }
+            let options = ListContainersOptionsBuilder::new()
+                .all(true)
+                .filters(&filters)
+                .build();
+            let answer = self.docker.list_containers(Some(options));
+            let answer = tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS), answer).await;
+            match answer.context("Docker does not answer")? {
+                // podman shows states that Docker has not (`stopped`, `initialized`), most of them for a moment.
+                Err(bollard::errors::Error::JsonDataError { .. }) if attempt < ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(ATTEMPT_PAUSE).await;
+                }
+                answer => return answer.context("listing Docker's containers"),
+            }
+        }
     }
 
     /// A list names an image by its id once its tag has moved to a newer one; the container itself still knows.
@@ -252,7 +273,8 @@ impl Session {
         };
         match event.action.as_deref() {
             Some("destroy" | "remove") => Ok(Some(Update::Deleted(id))),
-            Some("create" | "start" | "die" | "died" | "rename") => self.describe(&id).await.map(Some),
+            Some("die" | "died") => Ok(Some(Update::Stopped(id))),
+            Some("create" | "start" | "rename") => self.describe(&id).await.map(Some),
             _ => Ok(None),
         }
     }
@@ -368,6 +390,41 @@ mod tests {
         assert!(list(&socket).await.is_err());
         drop(UnixListener::bind(&socket).unwrap());
         assert!(list(&socket).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_state_that_docker_has_not_hides_only_its_own_container() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("docker.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).await.unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let body = if request.contains("/version") {
+                    r#"{"ApiVersion":"1.41","Components":[{"Name":"Podman Engine","Version":"4.3.1"}]}"#
+                } else if request.contains("status") {
+                    r#"[{"Id":"a1","Names":["/web"],"State":"running"}]"#
+                } else {
+                    r#"[{"Id":"a1","Names":["/web"],"State":"running"},{"Id":"b2","Names":["/db"],"State":"stopped"}]"#
+                };
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}",
+                    body.len()
+                );
+                stream
+                    .write_all(format!("{head}\r\n\r\n{body}").as_bytes())
+                    .await
+                    .unwrap();
+            }
+        });
+        let containers = list(&socket).await.unwrap();
+        let shown: Vec<(&str, &str)> = containers
+            .iter()
+            .map(|it| (it.name.as_str(), it.runtime.as_str()))
+            .collect();
+        assert_eq!(shown, [("web", "podman")]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@ impl Attacher for Nothing {
 pub async fn explain(settings: Settings) -> anyhow::Result<String> {
     let mut world = World::new(&settings)?;
     let docker = ask_docker(&settings, &mut world).await;
-    let mut survey = world.survey();
+    let mut survey = world.survey(Instant::now());
     if let Some(socket) = &settings.docker_socket
         && !survey.questions.is_empty()
     {
@@ -44,7 +44,7 @@ pub async fn explain(settings: Settings) -> anyhow::Result<String> {
                 world.learn(update);
             }
         }
-        survey = world.survey();
+        survey = world.survey(Instant::now());
     }
     let mut text = format!(
         "cgroup v2 at {}\n{docker}\n",

@@ -217,7 +217,7 @@ impl<A: Attacher> Inventory<A> {
 
     /// Looks at everything, and mends whatever the notifications missed.
     fn look(&mut self, now: Instant) {
-        let survey = self.world.survey();
+        let survey = self.world.survey(now);
         for question in survey.questions {
             self.ask(question);
         }

@@ -8,6 +8,7 @@ mod explain;
 #[cfg(test)]
 mod fixture;
 pub mod inventory;
+mod listeners;
 mod matching;
 mod processes;
 pub mod selector;

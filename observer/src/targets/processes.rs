@@ -2,26 +2,18 @@
 //! One pass over /proc serves all of them, and there is none without such a selector.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     fs,
-    io::{BufRead as _, BufReader, Read as _},
-    net::SocketAddr,
     path::{Path, PathBuf},
-};
-
-use procfs::{
-    FromBufReadSI as _,
-    net::{TcpNetEntries, TcpState},
+    time::Instant,
 };
 
 use super::{
     cgroups::{self, Membership},
+    listeners::Listeners,
     matching::SelectorIndex,
     selector::{Matcher, Selector},
 };
-
-/// These listen on a container's published port in its stead, from outside of it, and only pass bytes on.
-const FORWARDERS: [&str; 2] = ["docker-proxy", "rootlessport"];
 
 /// A process that a selector matches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,15 +26,14 @@ pub(super) struct ProcessMatch {
     pub(super) cgroup: Option<PathBuf>,
 }
 
-/// Finds processes; remembers what a full search for a socket's owner costs too much to ask each time.
+/// Finds processes.
 #[derive(Debug)]
 pub(super) struct Scanner {
     proc_root: PathBuf,
     ports: HashMap<u16, Vec<SelectorIndex>>,
     exes: Vec<(SelectorIndex, globset::GlobMatcher)>,
     pids: Vec<(SelectorIndex, u32)>,
-    /// Owners of listening sockets by the socket's inode: process and file descriptor.
-    owners: HashMap<u64, Vec<(u32, u32)>>,
+    listeners: Listeners,
     /// What `port:` selectors matched in the last pass. A process that has closed its listening socket to drain its
     /// connections stays matched while it lives.
     listened: BTreeSet<ProcessMatch>,
@@ -55,7 +46,7 @@ impl Scanner {
             ports: HashMap::new(),
             exes: Vec::new(),
             pids: Vec::new(),
-            owners: HashMap::new(),
+            listeners: Listeners::new(proc_root),
             listened: BTreeSet::new(),
         };
         for (index, selector) in selectors.iter().enumerate() {
@@ -66,14 +57,15 @@ impl Scanner {
                 _ => {}
             }
         }
+        scanner.listeners.ports.extend(scanner.ports.keys());
         scanner
     }
 
     /// Every process that a selector matches now. Processes that vanish meanwhile are left out.
-    pub(super) fn scan(&mut self) -> BTreeSet<ProcessMatch> {
+    pub(super) fn scan(&mut self, now: Instant) -> BTreeSet<ProcessMatch> {
         let mut found = BTreeSet::new();
         for (selector, pid) in &self.pids {
-            found.extend(self.locate(*selector, *pid));
+            found.extend(locate(&self.proc_root, *selector, *pid));
         }
         if self.ports.is_empty() && self.exes.is_empty() {
             return found;
@@ -83,7 +75,7 @@ impl Scanner {
             found.extend(self.match_exe(*pid));
         }
         if !self.ports.is_empty() {
-            self.listened = self.match_ports(&processes);
+            self.listened = self.match_ports(&processes, now);
             found.extend(self.listened.iter().cloned());
         }
         found
@@ -96,38 +88,11 @@ impl Scanner {
             .collect()
     }
 
-    fn link(&self, pid: u32, name: &str) -> Option<PathBuf> {
-        fs::read_link(self.proc_root.join(pid.to_string()).join(name)).ok()
-    }
-
-    /// The executable's path; `None` for kernel threads and processes that have gone.
-    fn exe(&self, pid: u32) -> Option<PathBuf> {
-        let path = self.link(pid, "exe")?;
-        // The kernel marks a file that was replaced while it runs, as every upgrade does.
-        let kept = path
-            .to_str()
-            .and_then(|path| path.strip_suffix(" (deleted)"))
-            .map(PathBuf::from);
-        Some(kept.unwrap_or(path))
-    }
-
-    fn locate(&self, selector: SelectorIndex, pid: u32) -> Option<ProcessMatch> {
-        let cgroup = match cgroups::of_process(&self.proc_root, pid)? {
-            Membership::Inside(path) => Some(path),
-            Membership::Outside => None,
-        };
-        Some(ProcessMatch {
-            selector,
-            pid,
-            cgroup,
-        })
-    }
-
     fn match_exe(&self, pid: u32) -> Vec<ProcessMatch> {
         if self.exes.is_empty() {
             return Vec::new();
         }
-        let Some(path) = self.exe(pid) else {
+        let Some(path) = executable(&self.proc_root, pid) else {
             return Vec::new();
         };
         let is_meant = |glob: &globset::GlobMatcher| {
@@ -135,143 +100,51 @@ impl Scanner {
         };
         let meant = self.exes.iter().filter(|(_, glob)| is_meant(glob));
         meant
-            .filter_map(|(selector, _)| self.locate(*selector, pid))
+            .filter_map(|(selector, _)| locate(&self.proc_root, *selector, pid))
             .collect()
     }
 
-    fn match_ports(&mut self, processes: &[u32]) -> BTreeSet<ProcessMatch> {
-        let mut namespaces: BTreeMap<PathBuf, Vec<u32>> = BTreeMap::new();
-        for pid in processes {
-            // The link reads `net:[INODE]`, which is equal for all processes of one namespace.
-            if let Some(namespace) = self.link(*pid, "ns/net") {
-                namespaces.entry(namespace).or_default().push(*pid);
+    fn match_ports(&mut self, processes: &[u32], now: Instant) -> BTreeSet<ProcessMatch> {
+        let mut matches = BTreeSet::new();
+        for (port, pid) in self.listeners.servers(processes, now) {
+            for selector in self.ports.get(&port).into_iter().flatten() {
+                matches.extend(locate(&self.proc_root, *selector, pid));
             }
         }
-        let mut sockets = HashMap::new();
-        let mut unowned = HashMap::new();
-        let mut to_search = BTreeSet::new();
-        for members in namespaces.values() {
-            for (inode, port) in self.listening(members) {
-                sockets.insert(inode, port);
-                if !self.still_owned(inode) {
-                    unowned.insert(inode, port);
-                    to_search.extend(members.iter().copied());
-                }
-            }
+        for was in &self.listened {
+            let is = locate(&self.proc_root, was.selector, was.pid);
+            matches.extend(is.filter(|is| is == was));
         }
-        self.owners
-            .retain(|inode, _| sockets.contains_key(inode) && !unowned.contains_key(inode));
-        for pid in to_search {
-            for (descriptor, inode) in self.sockets_of(pid) {
-                if unowned.contains_key(&inode) {
-                    self.owners.entry(inode).or_default().push((pid, descriptor));
-                }
-            }
-        }
-        let mut found: BTreeSet<ProcessMatch> = BTreeSet::new();
-        for (inode, owners) in &self.owners {
-            let selectors = sockets.get(inode).and_then(|port| self.ports.get(port));
-            for pid in self.servers(owners) {
-                let matched = selectors.into_iter().flatten();
-                found.extend(matched.filter_map(|selector| self.locate(*selector, pid)));
-            }
-        }
-        let draining = self.listened.iter();
-        let draining = draining.filter(|was| self.locate(was.selector, was.pid).as_ref() == Some(*was));
-        let draining: Vec<ProcessMatch> = draining.cloned().collect();
-        found.extend(draining);
-        found
-    }
-
-    /// Inode and port of each selected listening socket in the network namespace of these processes.
-    fn listening(&self, members: &[u32]) -> Vec<(u64, u16)> {
-        let read = |pid: &u32, table: &str| {
-            let file = fs::File::open(self.proc_root.join(pid.to_string()).join("net").join(table)).ok()?;
-            Some(listening_sockets(file))
-        };
-        // A process may end between being listed and being read; the next one shows the same table.
-        let tables = members.iter().find_map(|pid| {
-            let tcp = read(pid, "tcp")?;
-            // Absent where IPv6 is off.
-            let tcp6 = read(pid, "tcp6").unwrap_or_default();
-            Some(tcp.into_iter().chain(tcp6))
-        });
-        let sockets = tables.into_iter().flatten();
-        let selected =
-            sockets.filter(|(inode, address)| *inode != 0 && self.ports.contains_key(&address.port()));
-        selected.map(|(inode, address)| (inode, address.port())).collect()
-    }
-
-    fn still_owned(&self, inode: u64) -> bool {
-        let owners = self.owners.get(&inode).map_or(&[][..], Vec::as_slice);
-        !owners.is_empty()
-            && owners.iter().all(|(pid, descriptor)| {
-                let link = self.link(*pid, &format!("fd/{descriptor}"));
-                link.is_some_and(|link| socket_inode(&link) == Some(inode))
-            })
-    }
-
-    fn sockets_of(&self, pid: u32) -> Vec<(u32, u64)> {
-        let directory = self.proc_root.join(pid.to_string()).join("fd");
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-        let socket = |entry: fs::DirEntry| {
-            let inode = socket_inode(&fs::read_link(entry.path()).ok()?)?;
-            Some((entry.file_name().to_str()?.parse().ok()?, inode))
-        };
-        entries.filter_map(socket).collect()
-    }
-
-    /// Those owners of a socket that serve it: no port forwarder, and not init where it holds the socket only to hand
-    /// it to a unit (socket activation).
-    fn servers(&self, owners: &[(u32, u32)]) -> Vec<u32> {
-        let processes: HashSet<u32> = owners.iter().map(|(pid, _)| *pid).collect();
-        let forwards = |pid: u32| {
-            let exe = self.exe(pid);
-            let name = exe.as_deref().and_then(Path::file_name);
-            name.is_some_and(|name| FORWARDERS.iter().any(|forwarder| name == *forwarder))
-        };
-        let several = processes.len() > 1;
-        let serves = |pid: &u32| !(forwards(*pid) || several && *pid == 1);
-        processes.into_iter().filter(serves).collect()
+        matches
     }
 }
 
-/// `socket:[INODE]`
-fn socket_inode(link: &Path) -> Option<u64> {
-    link.to_str()?
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+fn locate(proc_root: &Path, selector: SelectorIndex, pid: u32) -> Option<ProcessMatch> {
+    let cgroup = match cgroups::of_process(proc_root, pid)? {
+        Membership::Inside(path) => Some(path),
+        Membership::Outside => None,
+    };
+    Some(ProcessMatch {
+        selector,
+        pid,
+        cgroup,
+    })
 }
 
-/// The listening sockets of a `/proc/PID/net/tcp` table. The kernel writes them before all others
-/// (`tcp_seq_start` in `net/ipv4/tcp_ipv4.c`), so that reading stops there: the tens of thousands of connections that
-/// may follow are not even formatted.
-fn listening_sockets(table: fs::File) -> Vec<(u64, SocketAddr)> {
-    let mut head = String::new();
-    // Small reads, because each makes the kernel format as much as fits.
-    let mut lines = BufReader::with_capacity(4096, table.take(1 << 20)).lines();
-    if let Some(Ok(header)) = lines.next() {
-        head.push_str(&header);
-        head.push('\n');
-    }
-    for line in lines.map_while(Result::ok) {
-        // `0A` is TCP_LISTEN, include/net/tcp_states.h.
-        if line.split_whitespace().nth(3) != Some("0A") {
-            break;
-        }
-        head.push_str(&line);
-        head.push('\n');
-    }
-    let entries = TcpNetEntries::from_buf_read(head.as_bytes(), procfs::current_system_info());
-    let entries = entries.map(|entries| entries.0).unwrap_or_default();
-    let listening = entries
-        .into_iter()
-        .filter(|entry| entry.state == TcpState::Listen);
-    listening
-        .map(|entry| (entry.inode, entry.local_address))
-        .collect()
+/// Where `/proc/PID/NAME` points to; `None` when it or the process is gone.
+pub(super) fn link(proc_root: &Path, pid: u32, name: &str) -> Option<PathBuf> {
+    fs::read_link(proc_root.join(pid.to_string()).join(name)).ok()
+}
+
+/// The executable's path; `None` for kernel threads and processes that have gone.
+pub(super) fn executable(proc_root: &Path, pid: u32) -> Option<PathBuf> {
+    let path = link(proc_root, pid, "exe")?;
+    // The kernel marks a file that was replaced while it runs, as every upgrade does.
+    let kept = path
+        .to_str()
+        .and_then(|path| path.strip_suffix(" (deleted)"))
+        .map(PathBuf::from);
+    Some(kept.unwrap_or(path))
 }
 
 #[cfg(test)]
@@ -286,7 +159,7 @@ mod tests {
 
     fn found(scanner: &mut Scanner) -> Vec<(SelectorIndex, u32, String)> {
         let text = |path: Option<PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
-        let matches = scanner.scan().into_iter();
+        let matches = scanner.scan(Instant::now()).into_iter();
         matches.map(|it| (it.selector, it.pid, text(it.cgroup))).collect()
     }
 
@@ -395,7 +268,11 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let selectors = [format!("port:{port}").parse().unwrap()];
         let mut scanner = Scanner::new(Path::new("/proc"), &selectors);
-        let pids: Vec<u32> = scanner.scan().into_iter().map(|found| found.pid).collect();
+        let pids: Vec<u32> = scanner
+            .scan(Instant::now())
+            .into_iter()
+            .map(|found| found.pid)
+            .collect();
         assert_eq!(pids, [std::process::id()]);
     }
 }

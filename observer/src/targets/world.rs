@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use super::{
@@ -104,6 +105,14 @@ impl World {
                 self.knowledge.containers.insert(id, container);
                 known
             }
+            Update::Stopped(id) => {
+                if let Some(container) = self.knowledge.containers.get_mut(&id) {
+                    container.running = false;
+                    container.init = None;
+                }
+                self.asked.remove(&id);
+                None
+            }
             Update::Deleted(id) => {
                 self.knowledge.containers.remove(&id);
                 self.asked.remove(&id);
@@ -144,7 +153,7 @@ impl World {
     }
 
     /// Looks at everything: one walk of the hierarchy, and one pass over /proc if a selector needs it.
-    pub(super) fn survey(&mut self) -> Survey {
+    pub(super) fn survey(&mut self, now: Instant) -> Survey {
         let mut survey = Survey::default();
         let cgroups = self.hierarchy.walk();
         let containers = cgroups
@@ -152,7 +161,7 @@ impl World {
             .filter_map(|cgroup| Some((containers::id_of_cgroup(&cgroup.path)?.to_owned(), cgroup.clone())));
         self.by_container = containers.collect();
         self.locate_unnamed(&mut survey);
-        self.locate_processes(&mut survey);
+        self.locate_processes(&mut survey, now);
         for cgroup in cgroups {
             let mut selectors = self.matching(&cgroup).into_iter();
             let Some(first) = selectors.next() else { continue };
@@ -187,9 +196,9 @@ impl World {
         }
     }
 
-    fn locate_processes(&mut self, survey: &mut Survey) {
+    fn locate_processes(&mut self, survey: &mut Survey, now: Instant) {
         self.knowledge.by_process.clear();
-        for process in self.scanner.scan() {
+        for process in self.scanner.scan(now) {
             let refuse = |path: &Path, reason: String| Refusal {
                 selector: process.selector,
                 path: path.to_owned(),
