@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{OsStringValueParser, TypedValueParser as _},
+};
 
 use crate::{
     commands::metrics::Format,
@@ -60,8 +63,8 @@ pub struct Options {
     /// Address of the HTTP server
     #[arg(long, global = true, value_name = "ADDRESS:PORT", value_parser = address)]
     pub listen: Option<SocketAddr>,
+    /// What to observe, in place of the file's `targets.select`
     #[arg(long = "target", global = true, value_name = "SELECTOR", help = target_help())]
-    /// What to observe, in place of the file's `targets.select`.
     pub targets: Vec<Selector>,
     /// How a line of the log looks
     #[arg(long, global = true, value_enum)]
@@ -70,7 +73,7 @@ pub struct Options {
     #[arg(long, global = true, value_name = "LEVEL", value_parser = level)]
     pub log_level: Option<String>,
     /// Socket of the Docker API; empty: do not ask Docker
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub docker_socket: Option<PathBuf>,
     /// Stands before the name of every metric of a target
     #[arg(long, global = true, value_name = "PREFIX", value_parser = prefix)]

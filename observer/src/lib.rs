@@ -6,4 +6,5 @@ pub mod collectors;
 pub mod commands;
 pub mod config;
 pub mod logging;
+pub mod server;
 pub mod targets;

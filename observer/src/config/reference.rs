@@ -35,7 +35,7 @@ pub const KEYS: &[Key] = &[
     key(
         "targets.linger",
         "How long the series of a target that left are still served.",
-        "a duration as a string, such as \"5m\" or \"250ms\"",
+        "a duration up to 365days as a string, such as \"5m\" or \"250ms\"",
     ),
     key(
         "targets.rescan",

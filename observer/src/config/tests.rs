@@ -129,6 +129,11 @@ fn a_value_out_of_range_is_refused_where_it_stands() {
         &["`5 minuets` is no duration"],
     );
     refused(
+        "[targets]\nlinger = \"1000y\"",
+        "observer.toml:2:10: targets.linger: ",
+        &["`1000y` is more than 365days"],
+    );
+    refused(
         "[server]\nidle_timeout = \"0s\"",
         "observer.toml:2:16: server.idle_timeout: ",
         &["`0s` is not between 1ms and 1day"],

@@ -87,7 +87,7 @@ pub(super) fn deserialize_ring_bytes<'de, D: Deserializer<'de>>(deserializer: D)
     }
 }
 
-/// Durations as `5m` or `1h 30m`; zero is allowed.
+/// Durations as `5m` or `1h 30m`: at most a year, so that adding one to a time cannot overflow; zero is allowed.
 pub(super) mod duration {
     use std::time::Duration;
 
@@ -104,8 +104,12 @@ pub(super) mod duration {
         deserializer: D,
     ) -> Result<Duration, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text)
-            .map_err(|error| D::Error::custom(format_args!("`{text}` is no duration ({error})")))
+        let duration = humantime::parse_duration(&text)
+            .map_err(|error| D::Error::custom(format_args!("`{text}` is no duration ({error})")))?;
+        if duration > Duration::from_hours(365 * 24) {
+            return Err(D::Error::custom(format_args!("`{text}` is more than 365days")));
+        }
+        Ok(duration)
     }
 }
 
