@@ -69,7 +69,7 @@ pub struct Options {
     /// How a line of the log looks
     #[arg(long, global = true, value_enum)]
     pub log_format: Option<LogFormat>,
-    /// off, error, warn, info, debug or trace, also by module: info,observer::targets=debug
+    /// off, error, warn, info, debug or trace, also by module: `info,observer::targets=debug`
     #[arg(long, global = true, value_name = "LEVEL", value_parser = level)]
     pub log_level: Option<String>,
     /// Socket of the Docker API; empty: do not ask Docker

@@ -1,6 +1,8 @@
 //! The effective configuration as TOML, each key under its comment.
 //! What is printed is read back to the same configuration.
 
+use std::fmt::Write as _;
+
 use anyhow::Context as _;
 
 use super::{Config, reference::KEYS};
@@ -21,7 +23,7 @@ impl Config {
             }
             if section != current {
                 current = section;
-                text.push_str(&format!("[{section}]\n"));
+                writeln!(text, "[{section}]")?;
             }
             let table = match section {
                 "" => Some(&values),
@@ -32,7 +34,7 @@ impl Config {
                 .with_context(|| format!("the configuration has no key {}", key.path))?;
             comment(&mut text, key.about);
             comment(&mut text, &format!("Allowed: {}", key.allowed));
-            text.push_str(&format!("{name} = {value}\n"));
+            writeln!(text, "{name} = {value}")?;
         }
         Ok(text)
     }

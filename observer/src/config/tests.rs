@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use super::{Config, LogFormat, reference::KEYS};
-use crate::targets::selector::GRAMMAR;
+use crate::targets::selector::{GRAMMAR, Selector};
 
 fn parse(text: &str) -> Config {
     Config::parse(text, Path::new("observer.toml")).unwrap()
@@ -59,7 +59,7 @@ fn every_key_can_be_set() {
         "#,
     );
     assert_eq!(config.listen.to_string(), "[::1]:9000");
-    let selectors: Vec<_> = config.targets.select.iter().map(|one| one.text()).collect();
+    let selectors: Vec<_> = config.targets.select.iter().map(Selector::text).collect();
     assert_eq!(selectors, ["container:web-*", "port:3210,app=lobechat"]);
     assert_eq!(config.targets.linger, Duration::from_secs(90));
     assert_eq!(config.targets.rescan, Duration::from_millis(250));

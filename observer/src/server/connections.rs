@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     io,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -101,7 +101,7 @@ pub(super) async fn serve(
     router: &Router,
     shutdown: impl Future<Output = ()>,
 ) {
-    let (closing, closed) = watch::channel(false);
+    let (stop, stopped) = watch::channel(false);
     let mut open = Open {
         tasks: JoinSet::new(),
         held: HashMap::new(),
@@ -125,7 +125,7 @@ pub(super) async fn serve(
                         continue;
                     }
                     let activity = Arc::new(Activity::new());
-                    let connection = answer(stream, router.clone(), limits.clone(), activity.clone(), closed.clone());
+                    let connection = answer(stream, router.clone(), limits.clone(), activity.clone(), stopped.clone());
                     let task = open.tasks.spawn(connection);
                     open.held.insert(task.id(), (activity, task));
                 }
@@ -141,7 +141,7 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    closing.send_replace(true);
+    stop.send_replace(true);
     let ended = async { while open.tasks.join_next().await.is_some() {} };
     // What is still being answered after that is cut off with the set of tasks.
     tokio::time::timeout(GRACE, ended).await.ok();
@@ -153,14 +153,14 @@ async fn answer(
     router: Router,
     limits: config::Server,
     activity: Arc<Activity>,
-    mut closed: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) {
-    let routes = TowerToHyperService::new(router);
+    let answers = TowerToHyperService::new(router);
     let current = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let activity = Arc::clone(&current);
         activity.begin();
-        let answer = routes.call(request);
+        let answer = answers.call(request);
         Box::pin(async move {
             let answer = answer.await;
             activity.end();
@@ -179,7 +179,7 @@ async fn answer(
         tokio::select! {
             ended = std::future::poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
             // Also when the server itself is gone.
-            _ = closed.wait_for(|closed| *closed), if !closing => {
+            _ = stopped.wait_for(|stopped| *stopped), if !closing => {
                 closing = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
