@@ -83,24 +83,14 @@ pub struct Options {
 impl Options {
     /// The effective configuration: these flags over the file over the defaults.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        let Self {
-            config: file,
-            listen,
-            targets,
-            log_format,
-            log_level,
-            docker_socket,
-            metrics_prefix,
-        } = self.clone();
+        let Self { config: file, listen, targets, log_format, log_level, docker_socket, metrics_prefix } =
+            self.clone();
         let mut config = match file {
             Some(file) => Config::read(&file)?,
             None => Config::default(),
         };
         lay(&mut config.listen, listen);
-        lay(
-            &mut config.targets.select,
-            (!targets.is_empty()).then_some(targets),
-        );
+        lay(&mut config.targets.select, (!targets.is_empty()).then_some(targets));
         lay(&mut config.log.format, log_format);
         lay(&mut config.log.level, log_level);
         lay(&mut config.docker.socket, docker_socket);
@@ -120,8 +110,7 @@ fn target_help() -> String {
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .map_err(|_| "allowed: ADDRESS:PORT, such as 127.0.0.1:9435 or [::1]:9435".to_owned())
+    text.parse().map_err(|_| "allowed: ADDRESS:PORT, such as 127.0.0.1:9435 or [::1]:9435".to_owned())
 }
 
 fn level(text: &str) -> Result<String, String> {
@@ -205,10 +194,7 @@ mod tests {
             let error = Cli::try_parse_from(["observer", "config", flag, bad]).unwrap_err();
             let text = error.to_string();
             assert_eq!(error.exit_code(), 2, "{text}");
-            assert!(
-                text.contains(flag) && text.contains(bad) && text.contains(allowed),
-                "{text}"
-            );
+            assert!(text.contains(flag) && text.contains(bad) && text.contains(allowed), "{text}");
         }
     }
 }

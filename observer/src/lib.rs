@@ -5,6 +5,8 @@ pub mod cli;
 pub mod collectors;
 pub mod commands;
 pub mod config;
+pub mod kernel;
 pub mod logging;
+pub mod profiles;
 pub mod server;
 pub mod targets;

@@ -15,31 +15,20 @@ use crate::config::{Log, LogFormat};
 /// Switches the log on for the whole process; call it once.
 pub fn init(log: &Log) -> anyhow::Result<()> {
     let colours = io::stderr().is_terminal();
-    subscriber(log, io::stderr, colours)?
-        .try_init()
-        .context("cannot switch the log on")
+    subscriber(log, io::stderr, colours)?.try_init().context("cannot switch the log on")
 }
 
 fn subscriber<W>(log: &Log, writer: W, colours: bool) -> anyhow::Result<Box<dyn Subscriber + Send + Sync>>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter: Targets = log
-        .level
-        .parse()
-        .with_context(|| format!("`{}` is no log level", log.level))?;
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(colours)
-        .with_target(false);
+    let filter: Targets = log.level.parse().with_context(|| format!("`{}` is no log level", log.level))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours).with_target(false);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     };
     Ok(Box::new(Registry::default().with(lines.with_filter(filter))))
 }
@@ -66,10 +55,7 @@ mod tests {
     }
 
     fn logged(format: LogFormat, level: &str) -> String {
-        let log = Log {
-            format,
-            level: level.to_owned(),
-        };
+        let log = Log { format, level: level.to_owned() };
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = subscriber(&log, move || writer.clone(), false).unwrap();
@@ -92,14 +78,8 @@ mod tests {
     fn json_is_one_flat_object_per_line() {
         let text = logged(LogFormat::Json, "info");
         assert_eq!(text.lines().count(), 1);
-        assert!(
-            text.starts_with("{\"timestamp\":\"") && text.ends_with("}\n"),
-            "{text}"
-        );
-        assert!(
-            text.contains("\"level\":\"INFO\",\"message\":\"attached\",\"container\":\"web\""),
-            "{text}"
-        );
+        assert!(text.starts_with("{\"timestamp\":\"") && text.ends_with("}\n"), "{text}");
+        assert!(text.contains("\"level\":\"INFO\",\"message\":\"attached\",\"container\":\"web\""), "{text}");
     }
 
     #[test]
@@ -108,9 +88,6 @@ mod tests {
         assert_eq!(logged(LogFormat::Text, "off"), "");
         assert_eq!(logged(LogFormat::Text, "debug").lines().count(), 2);
         let text = logged(LogFormat::Text, "warn,other=debug");
-        assert!(
-            text.ends_with("DEBUG detail\n") && text.lines().count() == 1,
-            "{text}"
-        );
+        assert!(text.ends_with("DEBUG detail\n") && text.lines().count() == 1, "{text}");
     }
 }

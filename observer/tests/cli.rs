@@ -42,10 +42,7 @@ fn a_bad_configuration_exits_with_2_and_its_place() {
     assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
     let message = text(&output.stderr);
-    assert!(
-        message.starts_with(&format!("observer: {file}:2:10: targets.linger: ")),
-        "{message}"
-    );
+    assert!(message.starts_with(&format!("observer: {file}:2:10: targets.linger: ")), "{message}");
 
     let output = run(&["config", "--config", "/nowhere/observer.toml"]);
     assert_eq!(output.status.code(), Some(2));
@@ -54,12 +51,7 @@ fn a_bad_configuration_exits_with_2_and_its_place() {
 
 #[test]
 fn wrong_use_exits_with_2_and_help_with_0() {
-    for arguments in [
-        &[][..],
-        &["config", "--target", "web"],
-        &["config", "--listn"],
-        &["observe"],
-    ] {
+    for arguments in [&[][..], &["config", "--target", "web"], &["config", "--listn"], &["observe"]] {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
     }
     assert_eq!(run(&["--help"]).status.code(), Some(0));
@@ -71,11 +63,7 @@ fn a_closed_pipe_is_no_error() {
     // A pipe whose reading end is closed before anything is written.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let mut child = observer(&["config"])
-        .stdout(writer)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = observer(&["config"]).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
     let mut message = String::new();
     child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0));

@@ -34,14 +34,34 @@ pub struct Metric {
     pub of_target: bool,
 }
 
+impl Metric {
+    /// Declares a metric of a target, which gets the prefix and the labels `container` and `app`.
+    pub const fn of_target(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, help, kind, labels, of_target: true }
+    }
+
+    /// Declares a metric of the agent itself.
+    pub const fn of_agent(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, help, kind, labels, of_target: false }
+    }
+}
+
 /// Bounds of short durations in seconds: connects, round trips, lookups.
-pub const SHORT: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+pub const SHORT: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Bounds of long durations in seconds: connections and streams, up to an hour.
-pub const LONG: &[f64] = &[
-    0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0,
-];
+pub const LONG: &[f64] =
+    &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
 
 /// A histogram's value: observations per bucket (not cumulative, the last one above every bound) and their sum.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -64,12 +84,7 @@ pub struct Families {
 impl Families {
     /// An empty scrape; `prefix` stands before the names of target metrics (`chat`).
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self {
-            prefix: prefix.into(),
-            families: Vec::new(),
-            index: HashMap::new(),
-            series: 0,
-        }
+        Self { prefix: prefix.into(), families: Vec::new(), index: HashMap::new(), series: 0 }
     }
 
     /// Adds a counter's or gauge's value. `labels` are values in the order of the declaration, for a metric of a
@@ -83,12 +98,7 @@ impl Families {
                 sample.set_counter(counter);
             }
             Kind::Gauge | Kind::Histogram(_) => {
-                debug_assert_eq!(
-                    metric.kind,
-                    Kind::Gauge,
-                    "{} is written as a single value",
-                    metric.name
-                );
+                debug_assert_eq!(metric.kind, Kind::Gauge, "{} is written as a single value", metric.name);
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 sample.set_gauge(gauge);
@@ -132,11 +142,7 @@ impl Families {
         for family in &mut self.families {
             family.mut_metric().sort_by(|a, b| {
                 let values = |sample: &Sample| -> Vec<String> {
-                    sample
-                        .get_label()
-                        .iter()
-                        .map(|label| label.value().to_owned())
-                        .collect()
+                    sample.get_label().iter().map(|label| label.value().to_owned()).collect()
                 };
                 values(a).cmp(&values(b))
             });
@@ -147,17 +153,8 @@ impl Families {
     }
 
     fn push(&mut self, metric: &'static Metric, labels: &[&str], mut sample: Sample) {
-        let target_labels: &[&'static str] = if metric.of_target {
-            &["container", "app"]
-        } else {
-            &[]
-        };
-        debug_assert_eq!(
-            labels.len(),
-            target_labels.len() + metric.labels.len(),
-            "{}",
-            metric.name
-        );
+        let target_labels: &[&'static str] = if metric.of_target { &["container", "app"] } else { &[] };
+        debug_assert_eq!(labels.len(), target_labels.len() + metric.labels.len(), "{}", metric.name);
         let names = target_labels.iter().chain(metric.labels);
         let pairs = names.zip(labels).map(|(name, value)| {
             let mut pair = LabelPair::default();
@@ -188,11 +185,7 @@ impl Families {
 
 /// The name under which a metric is served.
 pub fn full_name(metric: &Metric, prefix: &str) -> String {
-    if metric.of_target {
-        format!("{prefix}_{}", metric.name)
-    } else {
-        metric.name.to_owned()
-    }
+    if metric.of_target { format!("{prefix}_{}", metric.name) } else { metric.name.to_owned() }
 }
 
 #[cfg(test)]
@@ -217,14 +210,7 @@ mod tests {
     #[test]
     fn families_are_encoded_with_prefix_labels_and_cumulative_buckets() {
         let mut families = Families::new("chat");
-        families.histogram(
-            &RTT,
-            &["c", ""],
-            &HistogramValue {
-                buckets: vec![2, 1, 4],
-                sum: 9.5,
-            },
-        );
+        families.histogram(&RTT, &["c", ""], &HistogramValue { buckets: vec![2, 1, 4], sum: 9.5 });
         families.value(&OPENED, &["c", "", "outbound"], 1.0);
         families.value(&OPENED, &["c", "", "inbound"], 3.0);
         assert_eq!(families.series(), 7);

@@ -1,7 +1,10 @@
 //! One file per subject: its state, its metrics; a scrape calls each collector once.
 //! This file is the registry, which knows no subject.
 
+pub mod kernel;
 pub mod metric;
+mod peer_names;
+pub mod tcp;
 
 use std::time::Instant;
 

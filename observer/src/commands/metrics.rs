@@ -22,10 +22,7 @@ pub fn metrics<'a>(
     format: Format,
 ) -> io::Result<()> {
     if format == Format::Markdown {
-        writeln!(
-            out,
-            "# Metrics\n\nWritten by `observer metrics --format markdown`."
-        )?;
+        writeln!(out, "# Metrics\n\nWritten by `observer metrics --format markdown`.")?;
     }
     for (position, (collector, metrics)) in collectors.into_iter().enumerate() {
         match format {
@@ -34,10 +31,7 @@ pub fn metrics<'a>(
                 writeln!(out, "{gap}{collector}")?;
             }
             Format::Markdown => {
-                writeln!(
-                    out,
-                    "\n## {collector}\n\n| metric | type | labels | meaning |\n|---|---|---|---|"
-                )?;
+                writeln!(out, "\n## {collector}\n\n| metric | type | labels | meaning |\n|---|---|---|---|")?;
             }
         }
         for metric in metrics {
@@ -87,11 +81,7 @@ fn kind(metric: &Metric) -> &'static str {
 }
 
 fn labels(metric: &Metric) -> Vec<&'static str> {
-    let of_target: &[_] = if metric.of_target {
-        &["container", "app"]
-    } else {
-        &[]
-    };
+    let of_target: &[_] = if metric.of_target { &["container", "app"] } else { &[] };
     of_target.iter().chain(metric.labels).copied().collect()
 }
 

@@ -48,12 +48,7 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            column,
-            key,
-        } = self;
+        let Self { file, line, column, key } = self;
         write!(formatter, "{}:{line}:{column}: ", file.display())?;
         key.iter().try_for_each(|key| write!(formatter, "{key}: "))
     }
@@ -62,10 +57,7 @@ impl fmt::Display for Place {
 impl Config {
     /// Reads a file; what it does not say keeps its default.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |source| ConfigError::Unreadable {
-            file: file.to_owned(),
-            source,
-        };
+        let unreadable = |source| ConfigError::Unreadable { file: file.to_owned(), source };
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         Self::parse(&text, file)
     }
@@ -123,11 +115,7 @@ fn path_to<'t>(table: &'t DeTable<'_>, span: &Range<usize>) -> Option<Vec<&'t st
 fn bad_selector(document: &DeTable<'_>) -> Option<Range<usize>> {
     let targets = document.get("targets")?.get_ref().as_table()?;
     let entries = targets.get("select")?.get_ref().as_array()?;
-    let good = |value: &DeValue<'_>| {
-        value
-            .as_str()
-            .is_some_and(|text| text.parse::<Selector>().is_ok())
-    };
+    let good = |value: &DeValue<'_>| value.as_str().is_some_and(|text| text.parse::<Selector>().is_ok());
     let bad = entries.iter().find(|entry| !good(entry.get_ref()))?;
     Some(bad.span())
 }

@@ -135,46 +135,31 @@ impl Default for Config {
 
 impl Default for Targets {
     fn default() -> Self {
-        Self {
-            select: Vec::new(),
-            linger: Duration::from_mins(5),
-            rescan: Duration::from_secs(5),
-        }
+        Self { select: Vec::new(), linger: Duration::from_mins(5), rescan: Duration::from_secs(5) }
     }
 }
 
 impl Default for Docker {
     fn default() -> Self {
-        Self {
-            socket: PathBuf::from("/var/run/docker.sock"),
-        }
+        Self { socket: PathBuf::from("/var/run/docker.sock") }
     }
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self {
-            prefix: "chat".to_owned(),
-        }
+        Self { prefix: "chat".to_owned() }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: "info".to_owned(),
-        }
+        Self { format: LogFormat::Text, level: "info".to_owned() }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            ring_bytes: 1 << 20,
-            peers: 16_384,
-            process_roles: 16,
-        }
+        Self { ring_bytes: 1 << 20, peers: 16_384, process_roles: 16 }
     }
 }
 

@@ -37,11 +37,7 @@ pub const KEYS: &[Key] = &[
         "How long the series of a target that left are still served.",
         "a duration up to 365days as a string, such as \"5m\" or \"250ms\"",
     ),
-    key(
-        "targets.rescan",
-        "How often the host is searched for targets that no event announces.",
-        DURATION,
-    ),
+    key("targets.rescan", "How often the host is searched for targets that no event announces.", DURATION),
     key(
         "docker.socket",
         "Socket of the Docker API, which gives containers their names and images. Empty: do not ask Docker.",
@@ -84,11 +80,7 @@ pub const KEYS: &[Key] = &[
         "Size up to which the head of a request is read; a larger one is answered with 431.",
         "a whole number from 8192 to 1048576",
     ),
-    key(
-        "server.idle_timeout",
-        "A connection that completes no request for this long is closed.",
-        DURATION,
-    ),
+    key("server.idle_timeout", "A connection that completes no request for this long is closed.", DURATION),
     key(
         "server.max_connections",
         "Connections held at once; for one more, the one that has been idle for longest is closed.",

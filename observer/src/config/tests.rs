@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use super::{Config, LogFormat, reference::KEYS};
+use super::{
+    Config, LogFormat,
+    reference::{self, KEYS},
+};
 use crate::targets::selector::{GRAMMAR, Selector};
 
 fn parse(text: &str) -> Config {
@@ -12,9 +15,7 @@ fn parse(text: &str) -> Config {
 
 /// The error's text must start with `place` and hold every one of `parts`.
 fn refused(text: &str, place: &str, parts: &[&str]) {
-    let error = Config::parse(text, Path::new("observer.toml"))
-        .unwrap_err()
-        .to_string();
+    let error = Config::parse(text, Path::new("observer.toml")).unwrap_err().to_string();
     assert!(error.starts_with(place), "{error}\n    should start with {place}");
     for part in parts {
         assert!(error.contains(part), "{error}\n    should contain {part}");
@@ -68,10 +69,7 @@ fn every_key_can_be_set() {
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, "warn,observer::targets=debug");
     let limits = &config.limits;
-    assert_eq!(
-        (limits.ring_bytes, limits.peers, limits.process_roles),
-        (4096, 10, 3)
-    );
+    assert_eq!((limits.ring_bytes, limits.peers, limits.process_roles), (4096, 10, 3));
     let server = &config.server;
     assert_eq!((server.header_bytes, server.max_connections), (8192, 7));
     assert_eq!(server.idle_timeout, Duration::from_secs(2));
@@ -84,11 +82,7 @@ fn an_unknown_key_is_named_with_its_place_and_the_known_ones() {
         "observer.toml:3:3: targets.lingr: ",
         &["unknown field `lingr`", "`select`", "`linger`", "`rescan`"],
     );
-    refused(
-        "listn = \"127.0.0.1:1\"\n",
-        "observer.toml:1:1: listn: ",
-        &["`listen`"],
-    );
+    refused("listn = \"127.0.0.1:1\"\n", "observer.toml:1:1: listn: ", &["`listen`"]);
     refused("[dokcer]\n", "observer.toml:1:2: dokcer: ", &["`docker`"]);
 }
 
@@ -104,25 +98,13 @@ fn a_wrong_type_is_named_with_its_place_and_what_is_allowed() {
         "observer.toml:2:9: limits.peers: ",
         &["allowed: a whole number from 1 to 1048576"],
     );
-    refused(
-        "docker = 5\n",
-        "observer.toml:1:10: docker: ",
-        &["invalid type: integer `5`"],
-    );
-    refused(
-        "limits.peers = -1\n",
-        "observer.toml:1:16: limits.peers: ",
-        &["invalid value: integer `-1`"],
-    );
+    refused("docker = 5\n", "observer.toml:1:10: docker: ", &["invalid type: integer `5`"]);
+    refused("limits.peers = -1\n", "observer.toml:1:16: limits.peers: ", &["invalid value: integer `-1`"]);
 }
 
 #[test]
 fn a_value_out_of_range_is_refused_where_it_stands() {
-    refused(
-        "listen = \"localhost\"",
-        "observer.toml:1:10: listen: ",
-        &["allowed: ADDRESS:PORT"],
-    );
+    refused("listen = \"localhost\"", "observer.toml:1:10: listen: ", &["allowed: ADDRESS:PORT"]);
     refused(
         "[targets]\nrescan = \"5 minuets\"",
         "observer.toml:2:10: targets.rescan: ",
@@ -153,11 +135,7 @@ fn a_value_out_of_range_is_refused_where_it_stands() {
         "observer.toml:2:10: metrics.prefix: ",
         &["`2chat`", "not starting with a digit"],
     );
-    refused(
-        "[log]\nlevel = \"inof\"",
-        "observer.toml:2:9: log.level: ",
-        &["`inof` is no level"],
-    );
+    refused("[log]\nlevel = \"inof\"", "observer.toml:2:9: log.level: ", &["`inof` is no level"]);
     refused(
         "[log]\nformat = \"xml\"",
         "observer.toml:2:10: log.format: ",
@@ -186,17 +164,11 @@ fn an_unreadable_file_is_named() {
     let missing = folder.path().join("missing.toml");
     let error = Config::read(&missing).unwrap_err().to_string();
     assert!(error.contains(missing.to_str().unwrap()), "{error}");
-    assert!(
-        error.contains("No such file") && error.contains("--config"),
-        "{error}"
-    );
+    assert!(error.contains("No such file") && error.contains("--config"), "{error}");
     let binary = folder.path().join("binary.toml");
     std::fs::write(&binary, [0xff, 0xfe]).unwrap();
     let error = Config::read(&binary).unwrap_err().to_string();
-    assert!(
-        error.contains(binary.to_str().unwrap()) && error.contains("UTF-8"),
-        "{error}"
-    );
+    assert!(error.contains(binary.to_str().unwrap()) && error.contains("UTF-8"), "{error}");
 }
 
 #[test]
@@ -208,10 +180,7 @@ fn what_is_printed_reads_back_to_itself() {
     let printed = config.to_commented_toml().unwrap();
     let again = parse(&printed);
     assert_eq!(again.to_commented_toml().unwrap(), printed);
-    assert_eq!(
-        toml::Table::try_from(&again).unwrap(),
-        toml::Table::try_from(&config).unwrap()
-    );
+    assert_eq!(toml::Table::try_from(&again).unwrap(), toml::Table::try_from(&config).unwrap());
     assert_eq!(again.targets.select[0].text(), "exe:*/no\"de");
     assert_eq!(again.server.idle_timeout, Duration::from_millis(1500));
 }
@@ -230,13 +199,12 @@ fn every_key_has_a_comment_and_every_comment_a_key() {
     let documented: BTreeSet<_> = KEYS.iter().map(|key| key.path.to_owned()).collect();
     assert_eq!(documented, keys);
     assert_eq!(documented.len(), KEYS.len());
+    assert!(reference::find("targets.select").is_some_and(|key| key.about.contains(GRAMMAR)));
 
     let printed = Config::default().to_commented_toml().unwrap();
     let lines: Vec<_> = printed.lines().collect();
-    let assignments = lines
-        .iter()
-        .enumerate()
-        .filter(|(_, line)| line.contains(" = ") && !line.starts_with('#'));
+    let assignments =
+        lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#'));
     let mut seen = 0;
     for (number, line) in assignments {
         assert!(lines[number - 1].starts_with("# "), "no comment above {line}");

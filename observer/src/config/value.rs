@@ -22,9 +22,7 @@ pub const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"]
 /// (<https://prometheus.io/docs/concepts/data_model/#metric-names-and-labels>).
 pub fn prefix(text: &str) -> Result<String, String> {
     let mut characters = text.chars();
-    let starts = characters
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+    let starts = characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
     if starts && characters.all(|other| other.is_ascii_alphanumeric() || other == '_') {
         Ok(text.to_owned())
     } else {
@@ -71,9 +69,7 @@ pub(super) fn between<'de, D: Deserializer<'de>, const LEAST: u32, const MOST: u
     if (LEAST..=MOST).contains(&number) {
         Ok(number)
     } else {
-        Err(D::Error::custom(format_args!(
-            "{number} is not between {LEAST} and {MOST}"
-        )))
+        Err(D::Error::custom(format_args!("{number} is not between {LEAST} and {MOST}")))
     }
 }
 
@@ -129,9 +125,7 @@ pub(super) mod period {
             Ok(duration)
         } else {
             let text = humantime::format_duration(duration);
-            Err(D::Error::custom(format_args!(
-                "`{text}` is not between 1ms and 1day"
-            )))
+            Err(D::Error::custom(format_args!("`{text}` is not between 1ms and 1day")))
         }
     }
 }
@@ -153,9 +147,6 @@ pub(super) mod selectors {
         deserializer: D,
     ) -> Result<Vec<Selector>, D::Error> {
         let texts = Vec::<String>::deserialize(deserializer)?;
-        texts
-            .iter()
-            .map(|text| text.parse().map_err(D::Error::custom))
-            .collect()
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
     }
 }

@@ -44,10 +44,7 @@ const BUSY: u64 = u64::MAX;
 
 impl Activity {
     fn new() -> Self {
-        Self {
-            opened: Instant::now(),
-            idle_since: AtomicU64::new(0),
-        }
+        Self { opened: Instant::now(), idle_since: AtomicU64::new(0) }
     }
 
     fn begin(&self) {
@@ -81,10 +78,7 @@ impl Open {
         if self.held.len() < self.most {
             return true;
         }
-        let idle = self
-            .held
-            .iter()
-            .filter_map(|(id, (activity, _))| Some((activity.idle_since()?, *id)));
+        let idle = self.held.iter().filter_map(|(id, (activity, _))| Some((activity.idle_since()?, *id)));
         let Some((_, id)) = idle.min_by_key(|(since, _)| *since) else {
             return false;
         };
@@ -102,11 +96,8 @@ pub(super) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let (stop, stopped) = watch::channel(false);
-    let mut open = Open {
-        tasks: JoinSet::new(),
-        held: HashMap::new(),
-        most: limits.max_connections as usize,
-    };
+    let mut open =
+        Open { tasks: JoinSet::new(), held: HashMap::new(), most: limits.max_connections as usize };
     let mut failing = false;
     let mut shutdown = pin!(shutdown);
     loop {

@@ -42,9 +42,7 @@ pub struct Sources {
 
 /// Takes the port. Nothing is answered before [`serve`].
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| refused(address, &error))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| refused(address, &error))?;
     if !address.ip().is_loopback() {
         tracing::warn!(
             %address,

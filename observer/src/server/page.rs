@@ -47,10 +47,7 @@ pub(super) fn render(targets: &[Target], counts: StateCounts, waiting: Option<&s
 
 fn write(page: &mut String, targets: &[Target], counts: StateCounts, waiting: Option<&str>) -> fmt::Result {
     let version = env!("CARGO_PKG_VERSION");
-    writeln!(
-        page,
-        "<main>\n<h1>observer</h1>\n<p class=\"soft\">version {version}</p>"
-    )?;
+    writeln!(page, "<main>\n<h1>observer</h1>\n<p class=\"soft\">version {version}</p>")?;
     match waiting {
         None => writeln!(page, "<p>Ready: observing.</p>")?,
         Some(reason) => writeln!(page, "<p>Not ready: {}</p>", Escaped(reason))?,
@@ -60,20 +57,13 @@ fn write(page: &mut String, targets: &[Target], counts: StateCounts, waiting: Op
         "<p><a href=\"/metrics\">/metrics</a> · <a href=\"/healthz\">/healthz</a> · \
          <a href=\"/readyz\">/readyz</a></p>\n<h2>Targets</h2>"
     )?;
-    let StateCounts {
-        observed,
-        waiting,
-        failed,
-    } = counts;
+    let StateCounts { observed, waiting, failed } = counts;
     writeln!(
         page,
         "<p class=\"soft\">{observed} observed, {waiting} waiting for a match, {failed} failed</p>"
     )?;
     if targets.is_empty() {
-        return writeln!(
-            page,
-            "<p>No target yet. Name one with --target or targets.select.</p>\n</main>"
-        );
+        return writeln!(page, "<p>No target yet. Name one with --target or targets.select.</p>\n</main>");
     }
     writeln!(
         page,
@@ -82,14 +72,7 @@ fn write(page: &mut String, targets: &[Target], counts: StateCounts, waiting: Op
     )?;
     let mut rows: Vec<_> = targets.iter().collect();
     rows.sort_by_key(|target| &target.labels);
-    for Target {
-        labels,
-        info,
-        cgroups,
-        restarts,
-        ..
-    } in rows
-    {
+    for Target { labels, info, cgroups, restarts, .. } in rows {
         let cgroups = match cgroups.len() {
             0 => "gone".to_owned(),
             number => number.to_string(),
@@ -114,20 +97,11 @@ mod tests {
     use crate::targets::{Cgroup, Info, Labels};
 
     fn target(container: &str, cgroups: usize) -> Target {
-        let cgroup = |number| Cgroup {
-            path: PathBuf::from(format!("/docker/{number}")),
-            id: number as u64,
-        };
+        let cgroup = |number| Cgroup { path: PathBuf::from(format!("/docker/{number}")), id: number as u64 };
         Target {
             id: 1,
-            labels: Labels {
-                container: container.to_owned(),
-                app: "lobechat".to_owned(),
-            },
-            info: Info {
-                image: "<img src=x>&\"'".to_owned(),
-                ..Info::default()
-            },
+            labels: Labels { container: container.to_owned(), app: "lobechat".to_owned() },
+            info: Info { image: "<img src=x>&\"'".to_owned(), ..Info::default() },
             cgroups: (0..cgroups).map(cgroup).collect(),
             restarts: 3,
         }
@@ -135,11 +109,7 @@ mod tests {
 
     #[test]
     fn targets_stand_in_order_and_escaped() {
-        let counts = StateCounts {
-            observed: 2,
-            waiting: 1,
-            failed: 0,
-        };
+        let counts = StateCounts { observed: 2, waiting: 1, failed: 0 };
         let page = render(&[target("web-2", 0), target("web-1", 2)], counts, Some("a<b"));
         let first = "<tr><td>web-1</td><td>lobechat</td><td>&lt;img src=x&gt;&amp;&quot;&#39;</td>\
                      <td class=\"number\">2</td><td class=\"number\">3</td></tr>\n<tr><td>web-2</td>";

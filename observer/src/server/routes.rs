@@ -36,12 +36,7 @@ pub(super) fn router(sources: Sources) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
-        .fallback(async || {
-            (
-                StatusCode::NOT_FOUND,
-                "not found; there is /metrics, /healthz, /readyz and /\n",
-            )
-        })
+        .fallback(async || (StatusCode::NOT_FOUND, "not found; there is /metrics, /healthz, /readyz and /\n"))
         .with_state(App { exposition, sources })
 }
 
@@ -51,17 +46,11 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
         Ok(body) => body,
         Err(error) => {
             tracing::warn!(error = format!("{error:#}"), "a scrape failed");
-            return (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                format!("the scrape failed: {error:#}\n"),
-            )
+            return (StatusCode::INTERNAL_SERVER_ERROR, format!("the scrape failed: {error:#}\n"))
                 .into_response();
         }
     };
-    let kind = [
-        (header::CONTENT_TYPE, TEXT_FORMAT),
-        (header::VARY, "accept-encoding"),
-    ];
+    let kind = [(header::CONTENT_TYPE, TEXT_FORMAT), (header::VARY, "accept-encoding")];
     if gzip {
         (kind, [(header::CONTENT_ENCODING, "gzip")], body).into_response()
     } else {
@@ -77,14 +66,8 @@ async fn readyz(State(app): State<App>) -> Response {
 }
 
 async fn index(State(app): State<App>) -> Response {
-    let Sources {
-        targets, readiness, ..
-    } = &app.sources;
-    let html = page::render(
-        &targets.targets(),
-        targets.state_counts(),
-        readiness.reason().as_deref(),
-    );
+    let Sources { targets, readiness, .. } = &app.sources;
+    let html = page::render(&targets.targets(), targets.state_counts(), readiness.reason().as_deref());
     let security = [
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -52,20 +52,12 @@ async fn start(limits: config::Server, scrape: impl Scrape) -> Running {
     let address = listener.local_addr().unwrap();
     let readiness = Readiness::waiting("attaching");
     let (stop, stopped) = oneshot::channel();
-    let sources = Sources {
-        scrape: Arc::new(scrape),
-        targets: Arc::new(NoTargets),
-        readiness: readiness.clone(),
-    };
+    let sources =
+        Sources { scrape: Arc::new(scrape), targets: Arc::new(NoTargets), readiness: readiness.clone() };
     let served = tokio::spawn(async move {
         serve(listener, &limits, sources, async { drop(stopped.await) }).await;
     });
-    Running {
-        address,
-        readiness,
-        stop,
-        served,
-    }
+    Running { address, readiness, stop, served }
 }
 
 async fn start_plain(limits: config::Server) -> Running {
@@ -83,10 +75,7 @@ impl Answer {
     }
     fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines
-            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
-            .next()
+        lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
     fn text(&self) -> &str {
         std::str::from_utf8(&self.body).unwrap()
@@ -96,21 +85,13 @@ impl Answer {
 /// Reads until the server closes.
 async fn rest(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut bytes))
-        .await
-        .expect("the server did not close")?;
+    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("the server did not close")?;
     Ok(bytes)
 }
 
 fn answer(bytes: &[u8]) -> Answer {
-    let end = bytes
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .expect("no head");
-    Answer {
-        head: String::from_utf8(bytes[..end].to_vec()).unwrap(),
-        body: bytes[end + 4..].to_vec(),
-    }
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("no head");
+    Answer { head: String::from_utf8(bytes[..end].to_vec()).unwrap(), body: bytes[end + 4..].to_vec() }
 }
 
 async fn ask_with(address: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
@@ -138,27 +119,19 @@ async fn metrics_come_plain_and_packed() {
     let address = running.address;
     let plain = ask(address, "GET", "/metrics").await;
     assert_eq!((plain.status(), plain.text()), ("200", BODY));
-    assert_eq!(
-        plain.header("content-type"),
-        Some("text/plain; version=0.0.4; charset=utf-8")
-    );
+    assert_eq!(plain.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert_eq!(plain.header("content-encoding"), None);
 
     let packed = ask_with(address, "GET", "/metrics", "Accept-Encoding: deflate, gzip\r\n").await;
     assert_eq!(packed.header("content-encoding"), Some("gzip"));
     assert_eq!(packed.header("vary"), Some("accept-encoding"));
     let mut unpacked = String::new();
-    flate2::read::GzDecoder::new(&*packed.body)
-        .read_to_string(&mut unpacked)
-        .unwrap();
+    flate2::read::GzDecoder::new(&*packed.body).read_to_string(&mut unpacked).unwrap();
     assert_eq!(unpacked, BODY);
 
     let head = ask(address, "HEAD", "/metrics").await;
     assert_eq!((head.status(), head.text()), ("200", ""));
-    assert_eq!(
-        head.header("content-length"),
-        Some(BODY.len().to_string().as_str())
-    );
+    assert_eq!(head.header("content-length"), Some(BODY.len().to_string().as_str()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,18 +154,12 @@ async fn readiness_is_answered_both_ways_and_health_always() {
     let running = start_plain(config::Server::default()).await;
     let (address, readiness) = (running.address, running.readiness.clone());
     let waiting = ask(address, "GET", "/readyz").await;
-    assert_eq!(
-        (waiting.status(), waiting.text()),
-        ("503", "not ready: attaching\n")
-    );
+    assert_eq!((waiting.status(), waiting.text()), ("503", "not ready: attaching\n"));
     assert_eq!(ask(address, "GET", "/healthz").await.status(), "200");
     readiness.set_ready();
     assert_eq!(ask(address, "GET", "/readyz").await.status(), "200");
     readiness.set_reason("detaching");
-    assert_eq!(
-        ask(address, "GET", "/readyz").await.text(),
-        "not ready: detaching\n"
-    );
+    assert_eq!(ask(address, "GET", "/readyz").await.text(), "not ready: detaching\n");
     assert_eq!(ask(address, "GET", "/healthz").await.text(), "ok\n");
 }
 
@@ -208,12 +175,7 @@ async fn the_page_allows_nothing_from_elsewhere() {
         policy.contains("default-src 'none'") && policy.contains("style-src 'unsafe-inline'"),
         "{policy}"
     );
-    for link in [
-        "href=\"/metrics\"",
-        "href=\"/healthz\"",
-        "href=\"/readyz\"",
-        "Not ready: attaching",
-    ] {
+    for link in ["href=\"/metrics\"", "href=\"/healthz\"", "href=\"/readyz\"", "Not ready: attaching"] {
         assert!(page.text().contains(link), "{link}");
     }
     assert!(!page.text().contains("://"));
@@ -223,10 +185,7 @@ async fn the_page_allows_nothing_from_elsewhere() {
 async fn a_mebibyte_of_headers_is_refused_and_the_answer_arrives() {
     let running = start_plain(config::Server::default()).await;
     let address = running.address;
-    let one_long = format!(
-        "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n",
-        "a".repeat(1 << 20)
-    );
+    let one_long = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "a".repeat(1 << 20));
     let many = format!(
         "GET /metrics HTTP/1.1\r\nHost: x\r\n{}\r\n",
         "X-Many: aaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(1 << 15)
@@ -254,11 +213,7 @@ fn idle_clients() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_are_closed_after_the_limit_and_do_not_stop_scrapes() {
     let idle_timeout = Duration::from_secs(2);
-    let limits = config::Server {
-        idle_timeout,
-        max_connections: 2000,
-        ..config::Server::default()
-    };
+    let limits = config::Server { idle_timeout, max_connections: 2000, ..config::Server::default() };
     let running = start_plain(limits).await;
     let address = running.address;
     let opened = Instant::now();
@@ -272,15 +227,9 @@ async fn idle_connections_are_closed_after_the_limit_and_do_not_stop_scrapes() {
     }
     let mut kept_alive = TcpStream::connect(address).await.unwrap();
     for _ in 0..2 {
-        kept_alive
-            .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            .await
-            .unwrap();
+        kept_alive.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let mut bytes = [0; 512];
-        let length = timeout(PATIENCE, kept_alive.read(&mut bytes))
-            .await
-            .unwrap()
-            .unwrap();
+        let length = timeout(PATIENCE, kept_alive.read(&mut bytes)).await.unwrap().unwrap();
         assert_eq!(answer(&bytes[..length]).text(), "ok\n");
     }
     assert_eq!(ask(address, "GET", "/metrics").await.text(), BODY);
@@ -293,10 +242,7 @@ async fn idle_connections_are_closed_after_the_limit_and_do_not_stop_scrapes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_places_are_held_the_longest_idle_one_makes_room() {
-    let limits = config::Server {
-        max_connections: 50,
-        ..config::Server::default()
-    };
+    let limits = config::Server { max_connections: 50, ..config::Server::default() };
     let running = start_plain(limits).await;
     let address = running.address;
     let mut silent = Vec::new();
@@ -307,25 +253,17 @@ async fn when_all_places_are_held_the_longest_idle_one_makes_room() {
     // One that was opened early has been closed long before its time limit, the last one has not.
     assert!(is_closed(&mut silent[0]).await);
     let last = silent.last_mut().unwrap();
-    last.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    last.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     assert_eq!(answer(&rest(last).await.unwrap()).text(), "ok\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_read_is_closed() {
-    let limits = config::Server {
-        idle_timeout: Duration::from_secs(1),
-        ..config::Server::default()
-    };
+    let limits = config::Server { idle_timeout: Duration::from_secs(1), ..config::Server::default() };
     let running = start(limits, || Ok(vec![b'a'; 32 << 20])).await;
     let address = running.address;
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let first = timeout(PATIENCE, stream.read_u8()).await.unwrap().unwrap();
     assert_eq!(first, b'H');
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -348,9 +286,8 @@ async fn scrapes_run_one_at_a_time() {
     };
     let running = start(config::Server::default(), scrape).await;
     let address = running.address;
-    let asked: Vec<_> = (0..8)
-        .map(|_| tokio::spawn(async move { ask(address, "GET", "/metrics").await }))
-        .collect();
+    let asked: Vec<_> =
+        (0..8).map(|_| tokio::spawn(async move { ask(address, "GET", "/metrics").await })).collect();
     for one in asked {
         assert_eq!(one.await.unwrap().text(), BODY);
     }
@@ -368,10 +305,7 @@ async fn a_scrape_that_fails_or_panics_is_an_error_and_the_next_one_works() {
     let running = start(config::Server::default(), scrape).await;
     let address = running.address;
     let failed = ask(address, "GET", "/metrics").await;
-    assert_eq!(
-        (failed.status(), failed.text()),
-        ("500", "the scrape failed: reading peers: map gone\n")
-    );
+    assert_eq!((failed.status(), failed.text()), ("500", "the scrape failed: reading peers: map gone\n"));
     assert_eq!(ask(address, "GET", "/metrics").await.status(), "500");
     assert_eq!(ask(address, "GET", "/metrics").await.text(), BODY);
 }
@@ -385,20 +319,12 @@ async fn shutdown_ends_a_running_answer_and_waits_for_no_idle_client() {
         std::thread::sleep(Duration::from_millis(100));
         Ok(BODY.as_bytes().to_vec())
     };
-    let Running {
-        address,
-        stop,
-        served,
-        ..
-    } = start(config::Server::default(), scrape).await;
+    let Running { address, stop, served, .. } = start(config::Server::default(), scrape).await;
     let mut idle = TcpStream::connect(address).await.unwrap();
     let mut half = TcpStream::connect(address).await.unwrap();
     half.write_all(b"GET /metrics HTT").await.unwrap();
     let mut scraping = TcpStream::connect(address).await.unwrap();
-    scraping
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    scraping.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     timeout(PATIENCE, async {
         while !asked.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -410,11 +336,7 @@ async fn shutdown_ends_a_running_answer_and_waits_for_no_idle_client() {
     let stopping = Instant::now();
     stop.send(()).unwrap();
     timeout(PATIENCE, served).await.unwrap().unwrap();
-    assert!(
-        stopping.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        stopping.elapsed()
-    );
+    assert!(stopping.elapsed() < Duration::from_secs(1), "{:?}", stopping.elapsed());
     assert_eq!(answer(&rest(&mut scraping).await.unwrap()).text(), BODY);
     assert!(is_closed(&mut idle).await);
     assert!(is_closed(&mut half).await);
@@ -427,8 +349,5 @@ async fn a_taken_port_is_named() {
     let address = taken.local_addr().unwrap();
     let error = bind(address).await.unwrap_err().to_string();
     let expected = format!("port {} on 127.0.0.1 is taken", address.port());
-    assert!(
-        error.starts_with(&expected) && error.contains("--listen"),
-        "{error}"
-    );
+    assert!(error.starts_with(&expected) && error.contains("--listen"), "{error}");
 }
