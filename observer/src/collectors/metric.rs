@@ -52,6 +52,25 @@ pub struct HistogramValue {
     pub sum: f64,
 }
 
+impl HistogramValue {
+    /// Nothing observed yet.
+    pub fn empty(bounds: &[f64]) -> Self {
+        Self {
+            buckets: vec![0; bounds.len() + 1],
+            sum: 0.0,
+        }
+    }
+
+    /// Adds one observation; `bounds` are those it was made with.
+    pub fn observe(&mut self, bounds: &[f64], value: f64) {
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += 1;
+            self.sum += value;
+        }
+    }
+}
+
 /// The families of one scrape.
 #[derive(Debug)]
 pub struct Families {
@@ -126,19 +145,18 @@ impl Families {
         self.series
     }
 
+    /// The name under which this scrape serves a metric.
+    pub fn full_name(&self, metric: &Metric) -> String {
+        full_name(metric, &self.prefix)
+    }
+
     /// The exposition text, families sorted by name, series in the order of their labels.
     pub fn encode(mut self) -> anyhow::Result<Vec<u8>> {
         self.families.sort_by(|a, b| a.name().cmp(b.name()));
         for family in &mut self.families {
             family.mut_metric().sort_by(|a, b| {
-                let values = |sample: &Sample| -> Vec<String> {
-                    sample
-                        .get_label()
-                        .iter()
-                        .map(|label| label.value().to_owned())
-                        .collect()
-                };
-                values(a).cmp(&values(b))
+                let values = |sample| Sample::get_label(sample).iter().map(LabelPair::value);
+                values(a).cmp(values(b))
             });
         }
         let mut text = Vec::new();
@@ -213,6 +231,17 @@ mod tests {
         labels: &[],
         of_target: true,
     };
+
+    #[test]
+    fn an_observation_on_a_bound_belongs_to_that_bucket() {
+        let bounds = [0.1, 1.0];
+        let mut value = HistogramValue::empty(&bounds);
+        for observed in [0.05, 0.1, 0.5, 7.0] {
+            value.observe(&bounds, observed);
+        }
+        assert_eq!(value.buckets, [2, 1, 1]);
+        assert!((value.sum - 7.65).abs() < 1e-9);
+    }
 
     #[test]
     fn families_are_encoded_with_prefix_labels_and_cumulative_buckets() {

@@ -1,7 +1,17 @@
 //! One file per subject: its state, its metrics; a scrape calls each collector once.
 //! This file is the registry, which knows no subject.
 
+pub mod agent;
+pub mod cgroup_files;
+pub mod cgroup_mounts;
+pub mod container;
 pub mod metric;
+pub mod overflow;
+pub mod process;
+pub mod process_files;
+pub mod role;
+pub mod scraper;
+pub mod target;
 
 use std::time::Instant;
 

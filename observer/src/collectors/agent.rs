@@ -1,0 +1,245 @@
+//! The agent about itself: which build, how many targets, what a scrape costs, its own process.
+//! These are written last in a scrape, when the outcomes of all other collectors are known.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use super::{
+    Families, Kind, Metric, Outcome,
+    metric::{HistogramValue, SHORT},
+    overflow::LabelOverflow,
+    process_files::{self, ProcessDirectory},
+};
+use crate::targets::TargetList;
+
+const fn metric(
+    name: &'static str,
+    help: &'static str,
+    kind: Kind,
+    labels: &'static [&'static str],
+) -> Metric {
+    Metric {
+        name,
+        help,
+        kind,
+        labels,
+        of_target: false,
+    }
+}
+
+static METRICS: [Metric; 13] = [
+    metric(
+        "observer_build_info",
+        "Version and source revision of the agent and release of the kernel; always 1.",
+        Kind::Gauge,
+        &["version", "revision", "kernel"],
+    ),
+    metric("observer_targets", "Targets by state.", Kind::Gauge, &["state"]),
+    metric(
+        "observer_label_overflow_total",
+        "Label values that were written as `other` because the label's budget was used up.",
+        Kind::Counter,
+        &["metric", "label"],
+    ),
+    metric("observer_series", "Series in this scrape.", Kind::Gauge, &[]),
+    metric(
+        "observer_scrape_duration_seconds",
+        "Time that earlier scrapes took, from the first collector to the encoded text.",
+        Kind::Histogram(SHORT),
+        &[],
+    ),
+    metric(
+        "observer_collector_success",
+        "1 where the collector worked in this scrape, 0 where its metrics are incomplete.",
+        Kind::Gauge,
+        &["collector"],
+    ),
+    metric(
+        "process_cpu_seconds_total",
+        "Total user and system CPU time spent in seconds.",
+        Kind::Counter,
+        &[],
+    ),
+    metric(
+        "process_open_fds",
+        "Number of open file descriptors.",
+        Kind::Gauge,
+        &[],
+    ),
+    metric(
+        "process_max_fds",
+        "Maximum number of open file descriptors.",
+        Kind::Gauge,
+        &[],
+    ),
+    metric(
+        "process_virtual_memory_bytes",
+        "Virtual memory size in bytes.",
+        Kind::Gauge,
+        &[],
+    ),
+    metric(
+        "process_resident_memory_bytes",
+        "Resident memory size in bytes.",
+        Kind::Gauge,
+        &[],
+    ),
+    metric(
+        "process_start_time_seconds",
+        "Start time of the process since unix epoch in seconds.",
+        Kind::Gauge,
+        &[],
+    ),
+    metric(
+        "process_threads",
+        "Number of OS threads in the process.",
+        Kind::Gauge,
+        &[],
+    ),
+];
+
+/// What was built and where it runs (`observer_build_info`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildInfo {
+    /// The package's version.
+    pub version: String,
+    /// Commit that was built, or empty.
+    pub revision: String,
+    /// The kernel's release, as `uname -r` says it.
+    pub kernel: String,
+}
+
+/// What the agent's own metrics are made from.
+pub struct Agent {
+    targets: Arc<dyn TargetList>,
+    proc_root: PathBuf,
+    build: BuildInfo,
+    overflow: LabelOverflow,
+    durations: Mutex<HistogramValue>,
+}
+
+impl BuildInfo {
+    /// This build (its revision is `OBSERVER_REVISION` of the build's environment), on the kernel of `proc_root`.
+    pub fn current(proc_root: &Path) -> Self {
+        let release = fs::read_to_string(proc_root.join("sys/kernel/osrelease")).unwrap_or_default();
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            revision: option_env!("OBSERVER_REVISION").unwrap_or_default().to_owned(),
+            kernel: release.trim().to_owned(),
+        }
+    }
+}
+
+impl Agent {
+    /// Every metric that [`Agent::collect`] writes.
+    pub fn metrics() -> &'static [Metric] {
+        &METRICS
+    }
+
+    /// Reads the agent's own process below `proc_root`; `overflow` is the handle that the collectors count into.
+    pub fn new(
+        targets: Arc<dyn TargetList>,
+        proc_root: PathBuf,
+        build: BuildInfo,
+        overflow: LabelOverflow,
+    ) -> Self {
+        Self {
+            targets,
+            proc_root,
+            build,
+            overflow,
+            durations: Mutex::new(HistogramValue::empty(SHORT)),
+        }
+    }
+
+    /// Counts a scrape that is over.
+    pub fn observe_scrape(&self, duration: Duration) {
+        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        durations.observe(SHORT, duration.as_secs_f64());
+    }
+
+    /// Writes the agent's metrics, after all others.
+    pub fn collect(&self, families: &mut Families, outcomes: &[Outcome]) {
+        let [
+            build_info,
+            targets,
+            label_overflow,
+            series,
+            scrape_duration,
+            collector_success,
+            ..,
+        ] = &METRICS;
+        let BuildInfo {
+            version,
+            revision,
+            kernel,
+        } = &self.build;
+        families.value(build_info, &[version, revision, kernel], 1.0);
+        let counts = self.targets.state_counts();
+        families.value(targets, &["observed"], counts.observed as f64);
+        families.value(targets, &["waiting"], counts.waiting as f64);
+        families.value(targets, &["failed"], counts.failed as f64);
+        for count in self.overflow.counts() {
+            let name = families.full_name(count.metric);
+            families.value(label_overflow, &[&name, count.label], count.overflows as f64);
+        }
+        for outcome in outcomes {
+            families.value(
+                collector_success,
+                &[outcome.collector],
+                f64::from(u8::from(outcome.success)),
+            );
+        }
+        self.collect_process(families);
+        let durations = self
+            .durations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        families.histogram(scrape_duration, &[], &durations);
+        families.value(series, &[], (families.series() + 1) as f64);
+    }
+
+    fn collect_process(&self, families: &mut Families) {
+        let [
+            ..,
+            cpu_seconds,
+            open_fds,
+            max_fds,
+            virtual_memory,
+            resident_memory,
+            start_time,
+            threads,
+        ] = &METRICS;
+        let Some(files) = ProcessDirectory::open(&self.proc_root, "self").and_then(|process| process.read())
+        else {
+            return;
+        };
+        let ticks_per_second = procfs::ticks_per_second() as f64;
+        let boot_time = process_files::boot_time(&self.proc_root);
+        let values = [
+            (
+                cpu_seconds,
+                Some((files.user_ticks + files.system_ticks) as f64 / ticks_per_second),
+            ),
+            (open_fds, files.open_fds.map(|open| open as f64)),
+            (max_fds, files.max_fds.map(|max| max as f64)),
+            (virtual_memory, Some(files.virtual_bytes as f64)),
+            (resident_memory, Some(files.resident_bytes as f64)),
+            (
+                start_time,
+                boot_time.map(|boot| boot as f64 + files.start_ticks as f64 / ticks_per_second),
+            ),
+            (threads, Some(files.threads as f64)),
+        ];
+        for (metric, value) in values {
+            if let Some(value) = value {
+                families.value(metric, &[], value);
+            }
+        }
+    }
+}

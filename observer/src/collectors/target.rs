@@ -1,0 +1,91 @@
+//! What is known of each target, whether it lives, and how often it came back.
+//! `target_info` carries the metadata that the other series are joined with.
+
+use std::sync::Arc;
+
+use super::{Collector, Families, Kind, Metric, cgroup_files, cgroup_mounts::CgroupMounts};
+use crate::targets::TargetList;
+
+static METRICS: [Metric; 3] = [
+    Metric {
+        name: "target_info",
+        help: "What is known of the target's newest instance; always 1.",
+        kind: Kind::Gauge,
+        labels: &[
+            "image",
+            "image_digest",
+            "container_id",
+            "runtime",
+            "pod",
+            "namespace",
+            "node",
+            "unit",
+            "version",
+        ],
+        of_target: true,
+    },
+    Metric {
+        name: "target_up",
+        help: "1 while the target has a live process, else 0.",
+        kind: Kind::Gauge,
+        labels: &[],
+        of_target: true,
+    },
+    Metric {
+        name: "target_restarts_total",
+        help: "Times the target came back after it had gone or had run empty.",
+        kind: Kind::Counter,
+        labels: &[],
+        of_target: true,
+    },
+];
+
+/// The section "Target" of the metrics.
+pub struct TargetCollector {
+    targets: Arc<dyn TargetList>,
+    mounts: Arc<CgroupMounts>,
+}
+
+impl TargetCollector {
+    /// Reads which cgroups live below the v2 root of `mounts`.
+    pub fn new(targets: Arc<dyn TargetList>, mounts: Arc<CgroupMounts>) -> Self {
+        Self { targets, mounts }
+    }
+}
+
+impl Collector for TargetCollector {
+    fn name(&self) -> &'static str {
+        "target"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
+        let [target_info, target_up, target_restarts] = &METRICS;
+        for target in self.targets.targets().iter() {
+            let (container, app) = (target.labels.container.as_str(), target.labels.app.as_str());
+            let info = &target.info;
+            let labels = [
+                container,
+                app,
+                &info.image,
+                &info.image_digest,
+                &info.container_id,
+                &info.runtime,
+                &info.pod,
+                &info.namespace,
+                &info.node,
+                &info.unit,
+                &info.version,
+            ];
+            families.value(target_info, &labels, 1.0);
+            let mut directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
+            let up = directories.any(|directory| cgroup_files::populated(&directory));
+            families.value(target_up, &[container, app], f64::from(u8::from(up)));
+            families.value(target_restarts, &[container, app], target.restarts as f64);
+        }
+        Ok(())
+    }
+}
