@@ -12,7 +12,7 @@ use super::{
     Families, Kind, Metric, Outcome,
     metric::{HistogramValue, SHORT},
     overflow::LabelOverflow,
-    process_files::{self, ProcessDirectory},
+    process::files::{ProcessDirectory, boot_time},
 };
 use crate::targets::TargetList;
 
@@ -220,7 +220,7 @@ impl Agent {
             return;
         };
         let ticks_per_second = procfs::ticks_per_second() as f64;
-        let boot_time = process_files::boot_time(&self.proc_root);
+        let boot = boot_time(&self.proc_root);
         let values = [
             (
                 cpu_seconds,
@@ -232,7 +232,7 @@ impl Agent {
             (resident_memory, Some(files.resident_bytes as f64)),
             (
                 start_time,
-                boot_time.map(|boot| boot as f64 + files.start_ticks as f64 / ticks_per_second),
+                boot.map(|boot| boot as f64 + files.start_ticks as f64 / ticks_per_second),
             ),
             (threads, Some(files.threads as f64)),
         ];

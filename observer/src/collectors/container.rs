@@ -3,17 +3,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use super::{
     Collector, Families, Kind, Metric,
-    cgroup_files::{self, Reader},
-    cgroup_mounts::{CgroupMounts, V1Directories},
+    cgroup::{
+        files::Reader,
+        mounts::{CgroupMounts, V1Directories},
+        usage::{self, Counters, Gauges, RESOURCES},
+    },
 };
-use crate::targets::{Cgroup, Target, TargetId, TargetList};
+use crate::targets::{Target, TargetId, TargetList};
 
 /// How long a cgroup without directories in the v1 hierarchies is left alone before they are looked for again: a
 /// runtime makes them one after the other.
@@ -91,35 +94,6 @@ static METRICS: [Metric; 9] = [
     ),
 ];
 
-/// What counts up in a cgroup's files, in the order of [`Counters`].
-#[derive(Clone, Copy)]
-enum Counter {
-    CpuNanoseconds,
-    ThrottledNanoseconds,
-    OomKills,
-    ReadBytes,
-    WrittenBytes,
-    /// Microseconds of [`RESOURCES`] in their order, `some` before `full`.
-    Pressure(usize, usize),
-}
-
-const RESOURCES: [&str; 3] = ["cpu", "memory", "io"];
-const KINDS: [&str; 2] = ["some", "full"];
-const COUNTERS: usize = 5 + RESOURCES.len() * KINDS.len();
-
-/// One value per [`Counter`]; `None` where no file has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counters([Option<u64>; COUNTERS]);
-
-/// What goes up and down in the files of one cgroup or, summed, of a target.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Gauges {
-    usage: Option<u64>,
-    working_set: Option<u64>,
-    limit: Option<u64>,
-    pids: Option<u64>,
-}
-
 /// The cgroup half of the section "Processes and cgroup".
 pub struct ContainerCollector {
     targets: Arc<dyn TargetList>,
@@ -166,154 +140,13 @@ impl ContainerCollector {
                     looked_for_v1: Instant::now(),
                 },
             };
-            let (counters, gauges) = self.read(cgroup, &seen.v1, reader);
+            let (counters, gauges) = usage::read(&self.mounts.directory(cgroup), &seen.v1, reader);
             state.totals.add(counters, &mut seen.counted);
             sums = Some(sums.map_or(gauges, |sums| sums.plus(gauges)));
             attached.insert(cgroup.id, seen);
         }
         state.cgroups = attached;
         sums.unwrap_or_default()
-    }
-
-    /// Reads each file of one cgroup once.
-    fn read(&self, cgroup: &Cgroup, v1: &V1Directories, reader: &mut Reader) -> (Counters, Gauges) {
-        let directory = self.mounts.directory(cgroup);
-        let mut counters = Counters::default();
-        let mut files = Files {
-            directory: &directory,
-            v1,
-            reader,
-        };
-        // Every v2 cgroup knows its CPU time, whether or not the controller is there.
-        let cpu = files.v2("cpu.stat", |text| {
-            let nanoseconds = |key| Some(cgroup_files::keyed(text, key)? * 1000);
-            Some((nanoseconds("usage_usec"), nanoseconds("throttled_usec")))
-        });
-        let (usage, throttled) = cpu.unwrap_or_default();
-        let usage = usage.or_else(|| files.v1("cpuacct", "cpuacct.usage", cgroup_files::single));
-        counters.set(Counter::CpuNanoseconds, usage);
-        let throttled = throttled.or_else(|| {
-            files.v1("cpu", "cpu.stat", |text| {
-                cgroup_files::keyed(text, "throttled_time")
-            })
-        });
-        counters.set(Counter::ThrottledNanoseconds, throttled);
-        let oom_kill = |text: &str| cgroup_files::keyed(text, "oom_kill");
-        let oom_kills = files
-            .v2("memory.events", oom_kill)
-            .or_else(|| files.v1("memory", "memory.oom_control", oom_kill));
-        counters.set(Counter::OomKills, oom_kills);
-        let io_service_bytes = |text: &str| Some(cgroup_files::io_service_bytes(text));
-        let io = files
-            .v2("io.stat", |text| Some(cgroup_files::io_stat(text)))
-            .or_else(|| {
-                files.v1(
-                    "blkio",
-                    "blkio.throttle.io_service_bytes_recursive",
-                    io_service_bytes,
-                )
-            })
-            .or_else(|| files.v1("blkio", "blkio.throttle.io_service_bytes", io_service_bytes));
-        counters.set(Counter::ReadBytes, io.map(|(read, _)| read));
-        counters.set(Counter::WrittenBytes, io.map(|(_, written)| written));
-        for (resource, name) in RESOURCES.iter().enumerate() {
-            let pressure = files.v2(&format!("{name}.pressure"), |text| {
-                Some(cgroup_files::pressure(text))
-            });
-            let (some, full) = pressure.unwrap_or_default();
-            counters.set(Counter::Pressure(resource, 0), some);
-            counters.set(Counter::Pressure(resource, 1), full);
-        }
-        (counters, files.gauges())
-    }
-}
-
-/// The files of one cgroup.
-struct Files<'a> {
-    directory: &'a Path,
-    v1: &'a V1Directories,
-    reader: &'a mut Reader,
-}
-
-impl Files<'_> {
-    fn v2<T>(&mut self, file: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        parse(self.reader.read(&self.directory.join(file))?)
-    }
-
-    fn v1<T>(&mut self, controller: &str, file: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        parse(self.reader.read(&self.v1.of(controller)?.join(file))?)
-    }
-
-    fn gauges(&mut self) -> Gauges {
-        use cgroup_files::{keyed, limit, single};
-        let usage = self.v2("memory.current", single);
-        let (usage, inactive, limit) = if usage.is_some() {
-            let inactive = self.v2("memory.stat", |text| keyed(text, "inactive_file"));
-            (usage, inactive, self.v2("memory.max", limit))
-        } else {
-            let usage = self.v1("memory", "memory.usage_in_bytes", single);
-            let inactive = self.v1("memory", "memory.stat", |text| keyed(text, "total_inactive_file"));
-            (usage, inactive, self.v1("memory", "memory.limit_in_bytes", limit))
-        };
-        Gauges {
-            usage,
-            working_set: usage
-                .zip(inactive)
-                .map(|(usage, inactive)| usage.saturating_sub(inactive)),
-            limit,
-            pids: self
-                .v2("pids.current", single)
-                .or_else(|| self.v1("pids", "pids.current", single)),
-        }
-    }
-}
-
-impl Counter {
-    fn position(self) -> usize {
-        match self {
-            Self::CpuNanoseconds => 0,
-            Self::ThrottledNanoseconds => 1,
-            Self::OomKills => 2,
-            Self::ReadBytes => 3,
-            Self::WrittenBytes => 4,
-            Self::Pressure(resource, kind) => 5 + resource * KINDS.len() + kind,
-        }
-    }
-}
-
-impl Counters {
-    fn get(&self, counter: Counter) -> Option<f64> {
-        let value = self.0.get(counter.position()).copied().flatten();
-        value.map(|value| value as f64)
-    }
-
-    fn set(&mut self, counter: Counter, value: Option<u64>) {
-        if let Some(place) = self.0.get_mut(counter.position()) {
-            *place = value;
-        }
-    }
-
-    /// Adds what a cgroup counted since it was last looked at, and remembers that.
-    fn add(&mut self, now: Self, counted: &mut Self) {
-        for ((total, now), counted) in self.0.iter_mut().zip(now.0).zip(&mut counted.0) {
-            if let Some(now) = now {
-                *total.get_or_insert_default() += now.saturating_sub(counted.unwrap_or_default());
-                *counted = Some(now);
-            }
-        }
-    }
-}
-
-impl Gauges {
-    fn plus(self, other: Self) -> Self {
-        let either = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).reduce(|a, b| a + b);
-        Self {
-            usage: either(self.usage, other.usage),
-            working_set: either(self.working_set, other.working_set),
-            // Two cgroups of which one may take all memory have no limit together.
-            limit: self.limit.zip(other.limit).map(|(one, other)| one + other),
-            pids: either(self.pids, other.pids),
-        }
     }
 }
 
@@ -360,26 +193,21 @@ fn write(families: &mut Families, target: &Target, totals: &Counters, gauges: &G
             families.value(metric, &[&[container, app], labels].concat(), value);
         }
     };
-    let seconds = |counter, per_second| totals.get(counter).map(|value| value / per_second);
-    value(cpu_usage, &[], seconds(Counter::CpuNanoseconds, 1e9));
-    value(cpu_throttled, &[], seconds(Counter::ThrottledNanoseconds, 1e9));
-    value(oom_kills, &[], totals.get(Counter::OomKills));
-    value(io_bytes, &["read"], totals.get(Counter::ReadBytes));
-    value(io_bytes, &["write"], totals.get(Counter::WrittenBytes));
-    for (resource, resource_name) in RESOURCES.iter().enumerate() {
-        for (kind, kind_name) in KINDS.iter().enumerate() {
-            let waited = seconds(Counter::Pressure(resource, kind), 1e6);
-            value(pressure, &[resource_name, kind_name], waited);
+    let number = |value: Option<u64>| value.map(|value| value as f64);
+    let seconds = |value, per_second| number(value).map(|value| value / per_second);
+    value(cpu_usage, &[], seconds(totals.cpu_nanoseconds, 1e9));
+    value(cpu_throttled, &[], seconds(totals.throttled_nanoseconds, 1e9));
+    value(usage, &[], number(gauges.usage_bytes));
+    value(working_set, &[], number(gauges.working_set_bytes));
+    value(limit, &[], number(gauges.limit_bytes));
+    value(oom_kills, &[], number(totals.oom_kills));
+    value(pids, &[], number(gauges.pids));
+    value(io_bytes, &["read"], number(totals.read_bytes));
+    value(io_bytes, &["write"], number(totals.written_bytes));
+    for (resource, waited) in RESOURCES.iter().zip(totals.pressure_microseconds) {
+        for (kind, waited) in ["some", "full"].iter().zip(waited) {
+            value(pressure, &[resource, kind], seconds(waited, 1e6));
         }
-    }
-    let gauges = [
-        (usage, gauges.usage),
-        (working_set, gauges.working_set),
-        (limit, gauges.limit),
-        (pids, gauges.pids),
-    ];
-    for (metric, gauge) in gauges {
-        value(metric, &[], gauge.map(|gauge| gauge as f64));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::*;
-use crate::targets::{Labels, StateCounts};
+use crate::targets::{Cgroup, Labels, StateCounts};
 
 /// A list of targets that a test replaces.
 #[derive(Default)]
@@ -130,7 +130,7 @@ fn several_cgroups_are_summed_and_have_a_limit_only_if_each_has() {
 #[test]
 fn the_files_of_v1_are_read_where_v2_has_none() {
     let root = tempfile::tempdir().unwrap();
-    let v1 = |text: &str| super::super::cgroup_mounts::V1Mount {
+    let v1 = |text: &str| crate::collectors::cgroup::mounts::V1Mount {
         controllers: vec!["cpuacct", "cpu"],
         root: "/".into(),
         mount_point: root.path().join(text),

@@ -2,14 +2,11 @@
 //! This file is the registry, which knows no subject.
 
 pub mod agent;
-pub mod cgroup_files;
-pub mod cgroup_mounts;
+pub mod cgroup;
 pub mod container;
 pub mod metric;
 pub mod overflow;
 pub mod process;
-pub mod process_files;
-pub mod role;
 pub mod scraper;
 pub mod target;
 

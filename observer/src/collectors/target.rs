@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use super::{Collector, Families, Kind, Metric, cgroup_files, cgroup_mounts::CgroupMounts};
+use super::{
+    Collector, Families, Kind, Metric,
+    cgroup::{files::populated, mounts::CgroupMounts},
+};
 use crate::targets::TargetList;
 
 static METRICS: [Metric; 3] = [
@@ -82,7 +85,7 @@ impl Collector for TargetCollector {
             ];
             families.value(target_info, &labels, 1.0);
             let mut directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
-            let up = directories.any(|directory| cgroup_files::populated(&directory));
+            let up = directories.any(|directory| populated(&directory));
             families.value(target_up, &[container, app], f64::from(u8::from(up)));
             families.value(target_restarts, &[container, app], target.restarts as f64);
         }

@@ -1,134 +1,16 @@
 //! Names the role of a process inside its container: its program and the first argument that says what it does.
-//! A role never holds a number, an id, a path or free text of a command line; a table of examples stands below.
+//! A role never holds a number, an id, a path or free text of a command line; `role_tests.rs` has a table of examples.
+
+use super::role_words::{
+    APP_SERVERS, INLINE, INTERPRETERS, PARTS, PLAIN_FOLDERS, PLAIN_SCRIPTS, RUN_WORDS, RUNNERS,
+};
 
 /// Longest role, in bytes.
 const LONGEST: usize = 40;
 
-/// Programs that run a script, and their flags whose value is the next argument.
-const INTERPRETERS: &[(&str, &[&str])] = &[
-    (
-        "node",
-        &[
-            "-r",
-            "--require",
-            "--import",
-            "--loader",
-            "--experimental-loader",
-            "-C",
-            "--conditions",
-            "--env-file",
-            "--title",
-            "--stack-trace-limit",
-            "--max-old-space-size",
-        ],
-    ),
-    ("nodejs", &["-r", "--require"]),
-    ("bun", &["-r", "--preload", "--cwd"]),
-    ("deno", &["-c", "--config", "--import-map"]),
-    ("python", &["-W", "-X", "--check-hash-based-pycs"]),
-    ("pypy", &["-W", "-X"]),
-    ("ruby", &["-r", "-I", "-C"]),
-    ("perl", &["-I"]),
-    ("php", &["-c", "-d", "-f"]),
-    (
-        "java",
-        &[
-            "-cp",
-            "-classpath",
-            "--class-path",
-            "-p",
-            "--module-path",
-            "--add-modules",
-            "-jar",
-        ],
-    ),
-    ("dotnet", &["exec"]),
-    ("sh", &["-o"]),
-    ("bash", &["-o", "--rcfile"]),
-    ("ash", &["-o"]),
-    ("dash", &["-o"]),
-];
-
-/// Flags after which code stands, not a script.
-const INLINE: &[&str] = &["-c", "-e", "-p", "--eval", "--print"];
-
-/// Servers that are told the app as `module:attribute`.
-const APP_SERVERS: &[&str] = &["uvicorn", "gunicorn", "hypercorn", "daphne", "granian"];
-
-/// Runners that are told the script or package to run.
-const RUNNERS: &[&str] = &[
-    "npm",
-    "npm-cli",
-    "npx",
-    "npx-cli",
-    "pnpm",
-    "yarn",
-    "bunx",
-    "tsx",
-    "ts-node",
-    "nodemon",
-    "cross-env",
-    "uv",
-    "uvx",
-    "poetry",
-    "torchrun",
-    "accelerate",
-];
-
-/// Words of a runner that only say that it runs something.
-const RUN_WORDS: &[&str] = &["run", "run-script", "exec", "x", "dlx", "launch"];
-
-/// Words that say what a program with many parts does. Only these are taken from a command line: any other word may
-/// be data, a name of a user, or a secret.
-const PARTS: &[&str] = &[
-    "agent",
-    "api",
-    "archiver",
-    "autovacuum",
-    "background",
-    "beat",
-    "cache",
-    "checkpointer",
-    "consumer",
-    "daemon",
-    "dev",
-    "flower",
-    "io",
-    "launcher",
-    "logger",
-    "logical",
-    "manager",
-    "master",
-    "monitor",
-    "parallel",
-    "pool",
-    "proxy",
-    "run",
-    "runner",
-    "scheduler",
-    "serve",
-    "server",
-    "standalone",
-    "start",
-    "startup",
-    "stats",
-    "walreceiver",
-    "walsender",
-    "walwriter",
-    "web",
-    "worker",
-    "writer",
-];
-
-/// Script names that say nothing, so that the folder above is taken: `/app/collector/index.js`.
-const PLAIN_SCRIPTS: &[&str] = &["index", "main", "__main__", "__init__", "cli"];
-
-/// Folder names that say nothing either.
-const PLAIN_FOLDERS: &[&str] = &["bin", "build", "cjs", "dist", "lib", "out", "src", "."];
-
 /// The role of a process: `executable` is the path of its program (empty where it may not be read), `comm` its short
 /// name, `command_line` the bytes of `/proc/PID/cmdline`.
-pub fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String {
+pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String {
     let command_line = String::from_utf8_lossy(command_line);
     let arguments: Vec<&str> = command_line
         .split('\0')

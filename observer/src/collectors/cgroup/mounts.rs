@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use procfs::process::{MountInfo, Process};
 
-use super::cgroup_files;
+use super::files;
 use crate::targets::Cgroup;
 
 /// The v1 controllers whose files are read.
@@ -96,7 +96,7 @@ impl CgroupMounts {
         if self.v1.is_empty() {
             return found;
         }
-        let processes = cgroup_files::processes(&self.directory(cgroup));
+        let processes = files::processes(&self.directory(cgroup));
         let paths = processes
             .first()
             .and_then(|pid| Process::new_with_root(proc_root.join(pid.to_string())).ok())
@@ -115,7 +115,7 @@ impl CgroupMounts {
                 })?;
                 let directory = mount.directory(Path::new(&path.pathname))?;
                 let shared = path.pathname == "/"
-                    || !cgroup_files::processes(&directory)
+                    || !files::processes(&directory)
                         .iter()
                         .all(|pid| processes.binary_search(pid).is_ok());
                 (!shared).then_some(directory)

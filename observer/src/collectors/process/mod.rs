@@ -1,6 +1,11 @@
 //! The processes of each target, summed by role; what a process counted stays in its role's totals when it exits.
 //! A process that came and went between two scrapes is not seen; one that exits counts up to the last scrape.
 
+pub mod files;
+mod role;
+mod role_words;
+mod totals;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -10,13 +15,14 @@ use std::{
 };
 
 use super::{
-    Collector, Families, Kind, Metric, cgroup_files,
-    cgroup_mounts::CgroupMounts,
+    Collector, Families, Kind, Metric,
+    cgroup::{files::processes, mounts::CgroupMounts},
     overflow::{LabelOverflow, OTHER},
-    process_files::{self, ProcessDirectory, ProcessFiles},
-    role::role,
 };
 use crate::targets::{Target, TargetId, TargetList};
+use files::{ProcessDirectory, ProcessFiles, boot_time};
+use role::role;
+use totals::{Sums, Totals};
 
 /// How many roles a target has before further ones are called `other`.
 pub const MAX_ROLES: usize = 16;
@@ -114,28 +120,6 @@ struct Seen {
     counted: Totals,
 }
 
-/// Counters, of a process since its start or of a role since the agent's.
-#[derive(Clone, Copy, Default)]
-struct Totals {
-    user_ticks: u64,
-    system_ticks: u64,
-    voluntary_switches: u64,
-    involuntary_switches: u64,
-    io: Option<(u64, u64)>,
-}
-
-/// The live processes of a role, summed.
-#[derive(Default)]
-struct Sums {
-    processes: u64,
-    resident_bytes: u64,
-    virtual_bytes: u64,
-    open_fds: Option<u64>,
-    max_fds: Option<u64>,
-    threads: u64,
-    oldest_start_ticks: Option<u64>,
-}
-
 impl ProcessCollector {
     /// Reads processes below `proc_root` and cgroups below the v2 root of `mounts`.
     pub fn new(
@@ -162,7 +146,7 @@ impl ProcessCollector {
         let mut pids: Vec<i32> = target
             .cgroups
             .iter()
-            .flat_map(|cgroup| cgroup_files::processes(&self.mounts.directory(cgroup)))
+            .flat_map(|cgroup| processes(&self.mounts.directory(cgroup)))
             .collect();
         pids.sort_unstable();
         pids.dedup();
@@ -218,52 +202,6 @@ impl ProcessCollector {
     }
 }
 
-impl Totals {
-    fn of(files: &ProcessFiles) -> Self {
-        Self {
-            user_ticks: files.user_ticks,
-            system_ticks: files.system_ticks,
-            voluntary_switches: files.voluntary_switches,
-            involuntary_switches: files.involuntary_switches,
-            io: files.io,
-        }
-    }
-
-    /// Adds what a process counted between two looks at it.
-    fn add(&mut self, now: Self, earlier: Self) {
-        self.user_ticks += now.user_ticks.saturating_sub(earlier.user_ticks);
-        self.system_ticks += now.system_ticks.saturating_sub(earlier.system_ticks);
-        self.voluntary_switches += now.voluntary_switches.saturating_sub(earlier.voluntary_switches);
-        self.involuntary_switches += now
-            .involuntary_switches
-            .saturating_sub(earlier.involuntary_switches);
-        if let Some((read, written)) = now.io {
-            let (read_before, written_before) = earlier.io.unwrap_or_default();
-            let total = self.io.get_or_insert_default();
-            total.0 += read.saturating_sub(read_before);
-            total.1 += written.saturating_sub(written_before);
-        }
-    }
-}
-
-impl Sums {
-    fn add(&mut self, files: &ProcessFiles) {
-        self.processes += 1;
-        self.resident_bytes += files.resident_bytes;
-        self.virtual_bytes += files.virtual_bytes;
-        self.threads += files.threads;
-        if let Some(open_fds) = files.open_fds {
-            *self.open_fds.get_or_insert_default() += open_fds;
-        }
-        self.max_fds = lowest(self.max_fds, files.max_fds);
-        self.oldest_start_ticks = lowest(self.oldest_start_ticks, Some(files.start_ticks));
-    }
-}
-
-fn lowest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    one.into_iter().chain(other).min()
-}
-
 fn hash_of_names(files: &ProcessFiles) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&files.comm, &files.command_line).hash(&mut hasher);
@@ -281,7 +219,7 @@ impl Collector for ProcessCollector {
 
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
         let targets = self.targets.targets();
-        let boot_time = process_files::boot_time(&self.proc_root);
+        let boot = boot_time(&self.proc_root);
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         let listed: HashSet<TargetId> = targets.iter().map(|target| target.id).collect();
         states.retain(|id, _| listed.contains(id));
@@ -295,7 +233,7 @@ impl Collector for ProcessCollector {
                     [&target.labels.container, &target.labels.app, role],
                     totals,
                     sums,
-                    boot_time,
+                    boot,
                 );
             }
         }
@@ -309,7 +247,7 @@ fn write(
     labels: [&str; 3],
     totals: &Totals,
     sums: Option<&Sums>,
-    boot_time: Option<u64>,
+    boot: Option<u64>,
 ) {
     let [
         processes,
@@ -330,8 +268,8 @@ fn write(
     families.value(virtual_memory, &labels, sums.virtual_bytes as f64);
     families.value(threads, &labels, sums.threads as f64);
     let ticks_per_second = procfs::ticks_per_second() as f64;
-    let start = sums.oldest_start_ticks.zip(boot_time);
-    let start = start.map(|(ticks, boot_time)| boot_time as f64 + ticks as f64 / ticks_per_second);
+    let start = sums.oldest_start_ticks.zip(boot);
+    let start = start.map(|(ticks, boot)| boot as f64 + ticks as f64 / ticks_per_second);
     let open = sums.open_fds.map(|open| open as f64);
     let max = sums.max_fds.map(|max| max as f64);
     for (metric, value) in [(open_fds, open), (max_fds, max), (start_time, start)] {
@@ -360,5 +298,4 @@ fn write(
 }
 
 #[cfg(test)]
-#[path = "process_tests.rs"]
 mod tests;
