@@ -76,7 +76,8 @@ impl HistogramValue {
 pub struct Families {
     prefix: String,
     families: Vec<MetricFamily>,
-    index: HashMap<&'static str, usize>,
+    /// By name, which a metric of targets may share with one of the agent (`process_…`).
+    index: HashMap<(bool, &'static str), usize>,
     series: u64,
 }
 
@@ -188,18 +189,21 @@ impl Families {
             Kind::Counter | Kind::Gauge => 1,
             Kind::Histogram(bounds) => bounds.len() as u64 + 3,
         };
-        let position = *self.index.entry(metric.name).or_insert_with(|| {
-            let mut family = MetricFamily::default();
-            family.set_name(full_name(metric, &self.prefix));
-            family.set_help(metric.help.to_owned());
-            family.set_field_type(match metric.kind {
-                Kind::Counter => MetricType::COUNTER,
-                Kind::Gauge => MetricType::GAUGE,
-                Kind::Histogram(_) => MetricType::HISTOGRAM,
+        let position = *self
+            .index
+            .entry((metric.of_target, metric.name))
+            .or_insert_with(|| {
+                let mut family = MetricFamily::default();
+                family.set_name(full_name(metric, &self.prefix));
+                family.set_help(metric.help.to_owned());
+                family.set_field_type(match metric.kind {
+                    Kind::Counter => MetricType::COUNTER,
+                    Kind::Gauge => MetricType::GAUGE,
+                    Kind::Histogram(_) => MetricType::HISTOGRAM,
+                });
+                self.families.push(family);
+                self.families.len() - 1
             });
-            self.families.push(family);
-            self.families.len() - 1
-        });
         self.families[position].mut_metric().push(sample);
     }
 }
@@ -231,6 +235,21 @@ mod tests {
         labels: &[],
         of_target: true,
     };
+
+    #[test]
+    fn a_name_of_targets_and_of_the_agent_are_two_families() {
+        static OF_AGENT: Metric = Metric {
+            of_target: false,
+            labels: &[],
+            ..OPENED
+        };
+        let mut families = Families::new("chat");
+        families.value(&OPENED, &["c", "", "inbound"], 3.0);
+        families.value(&OF_AGENT, &[], 4.0);
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        assert!(text.contains("\ntcp_connections_opened_total 4\n"), "{text}");
+        assert!(!text.contains("chat_tcp_connections_opened_total 4"), "{text}");
+    }
 
     #[test]
     fn an_observation_on_a_bound_belongs_to_that_bucket() {

@@ -11,8 +11,8 @@ use super::Metric;
 /// The label value of everything past a budget.
 pub const OTHER: &str = "other";
 
-/// A label of a metric, told apart by the metric's declared name.
-type Label = (&'static str, &'static str);
+/// A label of a metric, told apart by the metric's declared name and whether it is one of targets.
+type Label = (bool, &'static str, &'static str);
 
 /// `observer_label_overflow_total`: a clone counts into the same place.
 #[derive(Clone, Default, Debug)]
@@ -50,11 +50,13 @@ impl LabelOverflow {
 
     fn add(&self, metric: &'static Metric, label: &'static str, overflows: u64) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry((metric.name, label)).or_insert(Count {
-            metric,
-            label,
-            overflows: 0,
-        });
+        let count = counts
+            .entry((metric.of_target, metric.name, label))
+            .or_insert(Count {
+                metric,
+                label,
+                overflows: 0,
+            });
         count.overflows += overflows;
     }
 }
