@@ -215,8 +215,9 @@ impl Agent {
             start_time,
             threads,
         ] = &METRICS;
-        let Some(files) = ProcessDirectory::open(&self.proc_root, "self").and_then(|process| process.read())
-        else {
+        let process = ProcessDirectory::open(&self.proc_root, "self");
+        let read = process.and_then(|process| Some((process.read()?, process.settings())));
+        let Some((files, settings)) = read else {
             return;
         };
         let ticks_per_second = procfs::ticks_per_second() as f64;
@@ -227,7 +228,7 @@ impl Agent {
                 Some((files.user_ticks + files.system_ticks) as f64 / ticks_per_second),
             ),
             (open_fds, files.open_fds.map(|open| open as f64)),
-            (max_fds, files.max_fds.map(|max| max as f64)),
+            (max_fds, settings.max_fds.map(|max| max as f64)),
             (virtual_memory, Some(files.virtual_bytes as f64)),
             (resident_memory, Some(files.resident_bytes as f64)),
             (

@@ -2,7 +2,7 @@
 //! Counters of a target go on when its container is made anew: what each cgroup adds is summed.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use super::{
         mounts::{CgroupMounts, V1Directories},
         usage::{self, Counters, Gauges, RESOURCES},
     },
+    parallel,
 };
 use crate::targets::{Target, TargetId, TargetList};
 
@@ -128,7 +129,8 @@ impl ContainerCollector {
     }
 
     /// Brings a target's totals up to date and sums what goes up and down.
-    fn update(&self, state: &mut State, target: &Target, reader: &mut Reader) -> Gauges {
+    fn update(&self, state: &mut State, target: &Target) -> Gauges {
+        let mut reader = Reader::default();
         let mut sums: Option<Gauges> = None;
         let mut attached = HashMap::with_capacity(target.cgroups.len());
         for cgroup in &target.cgroups {
@@ -140,7 +142,7 @@ impl ContainerCollector {
                     looked_for_v1: Instant::now(),
                 },
             };
-            let (counters, gauges) = usage::read(&self.mounts.directory(cgroup), &seen.v1, reader);
+            let (counters, gauges) = usage::read(&self.mounts.directory(cgroup), &seen.v1, &mut reader);
             state.totals.add(counters, &mut seen.counted);
             sums = Some(sums.map_or(gauges, |sums| sums.plus(gauges)));
             attached.insert(cgroup.id, seen);
@@ -162,13 +164,24 @@ impl Collector for ContainerCollector {
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
         let targets = self.targets.targets();
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed: HashSet<TargetId> = targets.iter().map(|target| target.id).collect();
-        states.retain(|id, _| listed.contains(id));
-        let mut reader = Reader::default();
-        for target in targets.iter() {
-            let state = states.entry(target.id).or_default();
-            let gauges = self.update(state, target, &mut reader);
+        // What is left in here after every target has taken its state belongs to targets that are gone.
+        let mut left = std::mem::take(&mut *states);
+        let mut jobs: Vec<(&Target, State, Gauges)> = targets
+            .iter()
+            .map(|target| {
+                (
+                    target,
+                    left.remove(&target.id).unwrap_or_default(),
+                    Gauges::default(),
+                )
+            })
+            .collect();
+        parallel::for_each(&mut jobs, |(target, state, gauges)| {
+            *gauges = self.update(state, target)
+        });
+        for (target, state, gauges) in jobs {
             write(families, target, &state.totals, &gauges);
+            states.insert(target.id, state);
         }
         Ok(())
     }

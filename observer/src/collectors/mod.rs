@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod container;
 pub mod metric;
 pub mod overflow;
+mod parallel;
 pub mod process;
 pub mod scraper;
 pub mod target;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::{
     Collector, Families, Kind, Metric,
     cgroup::{files::populated, mounts::CgroupMounts},
+    parallel,
 };
-use crate::targets::TargetList;
+use crate::targets::{Target, TargetList};
 
 static METRICS: [Metric; 3] = [
     Metric {
@@ -54,6 +55,11 @@ impl TargetCollector {
     pub fn new(targets: Arc<dyn TargetList>, mounts: Arc<CgroupMounts>) -> Self {
         Self { targets, mounts }
     }
+
+    fn is_up(&self, target: &Target) -> bool {
+        let mut directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
+        directories.any(|directory| populated(&directory))
+    }
 }
 
 impl Collector for TargetCollector {
@@ -67,7 +73,10 @@ impl Collector for TargetCollector {
 
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
         let [target_info, target_up, target_restarts] = &METRICS;
-        for target in self.targets.targets().iter() {
+        let targets = self.targets.targets();
+        let mut jobs: Vec<(&Target, bool)> = targets.iter().map(|target| (target, false)).collect();
+        parallel::for_each(&mut jobs, |(target, up)| *up = self.is_up(target));
+        for (target, up) in jobs {
             let (container, app) = (target.labels.container.as_str(), target.labels.app.as_str());
             let info = &target.info;
             let labels = [
@@ -84,8 +93,6 @@ impl Collector for TargetCollector {
                 &info.version,
             ];
             families.value(target_info, &labels, 1.0);
-            let mut directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
-            let up = directories.any(|directory| populated(&directory));
             families.value(target_up, &[container, app], f64::from(u8::from(up)));
             families.value(target_restarts, &[container, app], target.restarts as f64);
         }

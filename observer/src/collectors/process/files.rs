@@ -13,8 +13,6 @@ use procfs::process::Process;
 pub struct ProcessFiles {
     /// Short name of the program; no UTF-8 is replaced.
     pub comm: String,
-    /// Arguments, each ended by a zero byte; a process may have written anything over them.
-    pub command_line: Vec<u8>,
     /// Clock ticks after boot at which it started; with the pid it tells processes apart.
     pub start_ticks: u64,
     /// Clock ticks of CPU time in user mode, all threads.
@@ -33,10 +31,17 @@ pub struct ProcessFiles {
     pub involuntary_switches: u64,
     /// Open file descriptors; needs the permission to trace the process.
     pub open_fds: Option<u64>,
-    /// Soft limit of open files; `None` also where there is none.
-    pub max_fds: Option<u64>,
     /// Bytes read from and written to storage; needs the permission to trace the process.
     pub io: Option<(u64, u64)>,
+}
+
+/// What rarely changes while a process lives, and is dear to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Arguments, each ended by a zero byte; a process may have written anything over them.
+    pub command_line: Vec<u8>,
+    /// Soft limit of open files; `None` also where there is none.
+    pub max_fds: Option<u64>,
 }
 
 /// A process's directory, kept open while it is read: a new process with its pid cannot be mistaken for it.
@@ -49,17 +54,14 @@ impl ProcessDirectory {
         Process::new_with_root(proc_root.join(name)).ok().map(Self)
     }
 
-    /// Reads the files; `None` where the process has gone.
+    /// Reads what changes all the time; `None` where the process has gone.
     pub fn read(&self) -> Option<ProcessFiles> {
         let Self(process) = self;
         let stat = process.stat().ok()?;
         let status = self.bytes("status")?;
         let status = String::from_utf8_lossy(&status);
-        let limits = self.bytes("limits").unwrap_or_default();
-        let limits = String::from_utf8_lossy(&limits);
         Some(ProcessFiles {
             comm: stat.comm,
-            command_line: self.bytes("cmdline").unwrap_or_default(),
             start_ticks: stat.starttime,
             user_ticks: stat.utime,
             system_ticks: stat.stime,
@@ -72,7 +74,6 @@ impl ProcessDirectory {
                 .fd_count()
                 .ok()
                 .and_then(|count| u64::try_from(count).ok()),
-            max_fds: number_after(&limits, "Max open files"),
             io: self.bytes("io").and_then(|io| {
                 let io = String::from_utf8_lossy(&io);
                 Some((
@@ -81,6 +82,15 @@ impl ProcessDirectory {
                 ))
             }),
         })
+    }
+
+    /// Reads what rarely changes.
+    pub fn settings(&self) -> Settings {
+        let limits = self.bytes("limits").unwrap_or_default();
+        Settings {
+            command_line: self.bytes("cmdline").unwrap_or_default(),
+            max_fds: number_after(&String::from_utf8_lossy(&limits), "Max open files"),
+        }
     }
 
     /// The path of its program, empty where it may not be read.
@@ -116,10 +126,11 @@ mod tests {
     fn the_own_process_reads_as_its_files_say() {
         let directory = ProcessDirectory::open(Path::new("/proc"), "self").unwrap();
         let files = directory.read().unwrap();
-        assert!(files.command_line.ends_with(b"\0"));
+        let settings = directory.settings();
+        assert!(settings.command_line.ends_with(b"\0"));
         assert_eq!(directory.executable(), std::env::current_exe().unwrap());
         assert!(files.resident_bytes > 0 && files.virtual_bytes > files.resident_bytes);
-        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && files.max_fds.unwrap() > 3);
+        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && settings.max_fds.unwrap() > 3);
         assert!(boot_time(Path::new("/proc")).unwrap() > 1_000_000_000);
     }
 
@@ -134,12 +145,13 @@ mod tests {
         let status = b"Name:\tba) \xff d\nVmSize:\t   12 kB\nVmRSS:\t       8 kB\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n";
         std::fs::write(process.join("status"), status).unwrap();
         std::fs::write(process.join("cmdline"), b"\xfe\0").unwrap();
-        let files = ProcessDirectory::open(root.path(), "7").unwrap().read().unwrap();
+        let directory = ProcessDirectory::open(root.path(), "7").unwrap();
+        let (files, settings) = (directory.read().unwrap(), directory.settings());
         assert_eq!(files.comm, "ba) \u{fffd} d");
         assert_eq!((files.user_ticks, files.system_ticks, files.threads), (11, 22, 3));
         assert_eq!((files.resident_bytes, files.virtual_bytes), (8192, 12288));
         assert_eq!((files.voluntary_switches, files.involuntary_switches), (5, 6));
-        assert_eq!((files.open_fds, files.max_fds, files.io), (None, None, None));
-        assert_eq!(files.command_line, b"\xfe\0");
+        assert_eq!((files.open_fds, settings.max_fds, files.io), (None, None, None));
+        assert_eq!(settings.command_line, b"\xfe\0");
     }
 }

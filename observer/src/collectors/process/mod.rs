@@ -7,7 +7,7 @@ mod role_words;
 mod totals;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::ffi::OsStrExt as _,
     path::PathBuf,
@@ -18,6 +18,7 @@ use super::{
     Collector, Families, Kind, Metric,
     cgroup::{files::processes, mounts::CgroupMounts},
     overflow::{LabelOverflow, OTHER},
+    parallel,
 };
 use crate::targets::{Target, TargetId, TargetList};
 use files::{ProcessDirectory, ProcessFiles, boot_time};
@@ -115,10 +116,19 @@ struct State {
 /// A live process as of the last scrape.
 struct Seen {
     role: Arc<str>,
-    /// Of its names: when they change (`exec`, a title set later), its role is looked up again.
-    names: u64,
+    comm: String,
+    /// Of its command line: when it changes (a title set later), the role is looked up again.
+    command_line: u64,
+    max_fds: Option<u64>,
     counted: Totals,
+    scrapes: u32,
 }
+
+/// Scrapes of a new process in which its settings are read each time: it may still be starting.
+const SETTLING: u32 = 4;
+
+/// Scrapes after which the settings of a settled process are read again.
+const SETTINGS_EVERY: u32 = 8;
 
 impl ProcessCollector {
     /// Reads processes below `proc_root` and cgroups below the v2 root of `mounts`.
@@ -143,11 +153,8 @@ impl ProcessCollector {
 
     /// Brings a target's state up to date and sums what lives.
     fn update(&self, state: &mut State, target: &Target) -> BTreeMap<Arc<str>, Sums> {
-        let mut pids: Vec<i32> = target
-            .cgroups
-            .iter()
-            .flat_map(|cgroup| processes(&self.mounts.directory(cgroup)))
-            .collect();
+        let directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
+        let mut pids: Vec<i32> = directories.flat_map(|directory| processes(&directory)).collect();
         pids.sort_unstable();
         pids.dedup();
         let mut sums: BTreeMap<Arc<str>, Sums> = BTreeMap::new();
@@ -160,35 +167,75 @@ impl ProcessCollector {
                 continue;
             };
             let key = (pid, files.start_ticks);
-            let before = state.processes.remove(&key);
-            let (earlier, names) = (before.as_ref().map(|seen| seen.counted), hash_of_names(&files));
-            let role = match before {
-                Some(seen) if seen.names == names => seen.role,
-                _ => self.admit(state, &directory, &files),
-            };
+            let mut seen = self.look_at(state, key, &directory, &files);
             let mut counted = Totals::of(&files);
             // A file that could not be read this time has not started from nothing when it can be the next time.
-            counted.io = counted.io.or(earlier.and_then(|earlier| earlier.io));
+            counted.io = counted.io.or(seen.counted.io);
             state
                 .roles
-                .entry(Arc::clone(&role))
+                .entry(Arc::clone(&seen.role))
                 .or_default()
-                .add(counted, earlier.unwrap_or_default());
-            sums.entry(Arc::clone(&role)).or_default().add(&files);
-            alive.insert(key, Seen { role, names, counted });
+                .add(counted, seen.counted);
+            seen.counted = counted;
+            sums.entry(Arc::clone(&seen.role))
+                .or_default()
+                .add(&files, seen.max_fds);
+            alive.insert(key, seen);
         }
         state.processes = alive;
         sums
     }
 
+    /// What is known of a process, its settings read again where they may have changed.
+    fn look_at(
+        &self,
+        state: &mut State,
+        key: (i32, u64),
+        directory: &ProcessDirectory,
+        files: &ProcessFiles,
+    ) -> Seen {
+        let mut before = state.processes.remove(&key);
+        if let Some(seen) = &mut before {
+            seen.scrapes = seen.scrapes.saturating_add(1);
+        }
+        // Processes take turns, so that no scrape has to read the settings of all.
+        let turn = key.0.unsigned_abs() % SETTINGS_EVERY;
+        let settled = |seen: &Seen| seen.scrapes > SETTLING && seen.scrapes % SETTINGS_EVERY != turn;
+        match before {
+            Some(seen) if settled(&seen) && seen.comm == files.comm => seen,
+            before => {
+                let settings = directory.settings();
+                let command_line = hash(&settings.command_line);
+                let same_names =
+                    |seen: &&Seen| (&seen.comm, seen.command_line) == (&files.comm, command_line);
+                let role = match before.as_ref().filter(same_names) {
+                    Some(seen) => Arc::clone(&seen.role),
+                    None => self.admit(state, directory, &files.comm, &settings.command_line),
+                };
+                let (counted, scrapes) = before
+                    .map(|seen| (seen.counted, seen.scrapes))
+                    .unwrap_or_default();
+                Seen {
+                    role,
+                    comm: files.comm.clone(),
+                    command_line,
+                    max_fds: settings.max_fds,
+                    counted,
+                    scrapes,
+                }
+            }
+        }
+    }
+
     /// The role of a process, or [`OTHER`] where the target has no room for another one.
-    fn admit(&self, state: &State, directory: &ProcessDirectory, files: &ProcessFiles) -> Arc<str> {
-        let executable = directory.executable();
-        let role = role(
-            executable.as_os_str().as_bytes(),
-            &files.comm,
-            &files.command_line,
-        );
+    fn admit(
+        &self,
+        state: &State,
+        directory: &ProcessDirectory,
+        comm: &str,
+        command_line: &[u8],
+    ) -> Arc<str> {
+        let role = role(directory.executable().as_os_str().as_bytes(), comm, command_line);
         if let Some((known, _)) = state.roles.get_key_value(role.as_str()) {
             return Arc::clone(known);
         }
@@ -202,9 +249,9 @@ impl ProcessCollector {
     }
 }
 
-fn hash_of_names(files: &ProcessFiles) -> u64 {
+fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&files.comm, &files.command_line).hash(&mut hasher);
+    bytes.hash(&mut hasher);
     hasher.finish()
 }
 
@@ -221,21 +268,27 @@ impl Collector for ProcessCollector {
         let targets = self.targets.targets();
         let boot = boot_time(&self.proc_root);
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        let listed: HashSet<TargetId> = targets.iter().map(|target| target.id).collect();
-        states.retain(|id, _| listed.contains(id));
-        for target in targets.iter() {
-            let state = states.entry(target.id).or_default();
-            let sums = self.update(state, target);
+        // What is left in here after every target has taken its state belongs to targets that are gone.
+        let mut left = std::mem::take(&mut *states);
+        let mut jobs: Vec<(&Target, State, BTreeMap<_, _>)> = targets
+            .iter()
+            .map(|target| {
+                (
+                    target,
+                    left.remove(&target.id).unwrap_or_default(),
+                    BTreeMap::new(),
+                )
+            })
+            .collect();
+        parallel::for_each(&mut jobs, |(target, state, sums)| {
+            *sums = self.update(state, target)
+        });
+        for (target, state, sums) in jobs {
             for (role, totals) in &state.roles {
-                let sums = sums.get(role);
-                write(
-                    families,
-                    [&target.labels.container, &target.labels.app, role],
-                    totals,
-                    sums,
-                    boot,
-                );
+                let labels = [&target.labels.container, &target.labels.app, role.as_ref()];
+                write(families, labels, totals, sums.get(role), boot);
             }
+            states.insert(target.id, state);
         }
         Ok(())
     }

@@ -54,7 +54,7 @@ impl Totals {
 }
 
 impl Sums {
-    pub(super) fn add(&mut self, files: &ProcessFiles) {
+    pub(super) fn add(&mut self, files: &ProcessFiles, max_fds: Option<u64>) {
         self.processes += 1;
         self.resident_bytes += files.resident_bytes;
         self.virtual_bytes += files.virtual_bytes;
@@ -62,7 +62,7 @@ impl Sums {
         if let Some(open_fds) = files.open_fds {
             *self.open_fds.get_or_insert_default() += open_fds;
         }
-        self.max_fds = lowest(self.max_fds, files.max_fds);
+        self.max_fds = lowest(self.max_fds, max_fds);
         self.oldest_start_ticks = lowest(self.oldest_start_ticks, Some(files.start_ticks));
     }
 }
