@@ -1,3 +1,28 @@
-//! Shared by kernel and agent: records, keys and counts.
-//! Declared once, `repr(C)`, with sizes and offsets asserted.
+//! What the kernel half and the agent share: connections, peers, records and counts of loss.
+//! Declared once, `repr(C)`, with sizes and offsets asserted; the kernel half's programs are in the binary.
 #![cfg_attr(target_arch = "bpf", no_std)]
+
+pub mod connection;
+pub mod histogram;
+pub mod lost;
+pub mod peer;
+pub mod record;
+
+/// Lets the agent copy plain types out of maps.
+#[cfg(feature = "user")]
+macro_rules! impl_pod {
+    ($($type:ty),* $(,)?) => {$(
+        // SAFETY: `repr(C)`, fixed-width integers and arrays of them only, no implicit padding (the size
+        // assertions beside each type would fail), so every bit pattern is a value.
+        unsafe impl aya::Pod for $type {}
+    )*};
+}
+
+#[cfg(feature = "user")]
+impl_pod!(
+    connection::Connection,
+    connection::OpenConnection,
+    peer::PeerKey,
+    peer::PeerTotals,
+    record::CgroupRecord,
+);

@@ -2,4 +2,6 @@
 //! Data flows one way: targets and kernel feed collectors, a scrape collects, the server answers.
 
 pub mod collectors;
+pub mod kernel;
+pub mod profiles;
 pub mod targets;

@@ -1,6 +1,8 @@
 //! A scrape of a host that is a folder of files equals the golden file, to the byte.
 //! Everything that differs between machines is fixed: build, targets, processes, cgroups.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -32,25 +34,15 @@ impl TargetList for Fixture {
     }
 
     fn state_counts(&self) -> StateCounts {
-        StateCounts {
-            observed: 3,
-            waiting: 1,
-            failed: 0,
-        }
+        StateCounts { observed: 3, waiting: 1, failed: 0 }
     }
 }
 
 fn target(id: u32, container: &str, app: &str, info: Info, cgroup: Option<String>) -> Target {
-    let cgroups = cgroup.map(|name| Cgroup {
-        path: Path::new("/docker").join(name),
-        id: u64::from(id),
-    });
+    let cgroups = cgroup.map(|name| Cgroup { path: Path::new("/docker").join(name), id: u64::from(id) });
     Target {
         id,
-        labels: Labels {
-            container: container.to_owned(),
-            app: app.to_owned(),
-        },
+        labels: Labels { container: container.to_owned(), app: app.to_owned() },
         info,
         cgroups: cgroups.into_iter().collect(),
         restarts: u64::from(id) - 1,
@@ -79,10 +71,7 @@ fn mounts(folder: &Path) -> Arc<CgroupMounts> {
     let mut mounts = CgroupMounts::parse(&mountinfo).unwrap();
     let move_here = |path: &mut PathBuf| *path = folder.join(path.strip_prefix("/sys/fs/cgroup").unwrap());
     move_here(&mut mounts.unified);
-    mounts
-        .v1
-        .iter_mut()
-        .for_each(|mount| move_here(&mut mount.mount_point));
+    mounts.v1.iter_mut().for_each(|mount| move_here(&mut mount.mount_point));
     Arc::new(mounts)
 }
 
@@ -113,9 +102,7 @@ fn scrape(cgroups: &str) -> String {
 
 fn compare(cgroups: &str, golden: &str) {
     let text = scrape(cgroups);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(golden);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(golden);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, &text).unwrap();
     }

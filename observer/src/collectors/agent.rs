@@ -16,90 +16,50 @@ use super::{
 };
 use crate::targets::TargetList;
 
-const fn metric(
-    name: &'static str,
-    help: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-) -> Metric {
-    Metric {
-        name,
-        help,
-        kind,
-        labels,
-        of_target: false,
-    }
-}
-
 static METRICS: [Metric; 13] = [
-    metric(
+    Metric::of_agent(
         "observer_build_info",
-        "Version and source revision of the agent and release of the kernel; always 1.",
         Kind::Gauge,
         &["version", "revision", "kernel"],
+        "Version and source revision of the agent and release of the kernel; always 1.",
     ),
-    metric("observer_targets", "Targets by state.", Kind::Gauge, &["state"]),
-    metric(
+    Metric::of_agent("observer_targets", Kind::Gauge, &["state"], "Targets by state."),
+    Metric::of_agent(
         "observer_label_overflow_total",
-        "Label values that were written as `other` because the label's budget was used up.",
         Kind::Counter,
         &["metric", "label"],
+        "Label values that were written as `other` because the label's budget was used up.",
     ),
-    metric("observer_series", "Series in this scrape.", Kind::Gauge, &[]),
-    metric(
+    Metric::of_agent("observer_series", Kind::Gauge, &[], "Series in this scrape."),
+    Metric::of_agent(
         "observer_scrape_duration_seconds",
-        "Time that earlier scrapes took, from the first collector to the encoded text.",
         Kind::Histogram(SHORT),
         &[],
+        "Time that earlier scrapes took, from the first collector to the encoded text.",
     ),
-    metric(
+    Metric::of_agent(
         "observer_collector_success",
-        "1 where the collector worked in this scrape, 0 where its metrics are incomplete.",
         Kind::Gauge,
         &["collector"],
+        "1 where the collector worked in this scrape, 0 where its metrics are incomplete.",
     ),
-    metric(
+    Metric::of_agent(
         "process_cpu_seconds_total",
-        "Total user and system CPU time spent in seconds.",
         Kind::Counter,
         &[],
+        "Total user and system CPU time spent in seconds.",
     ),
-    metric(
-        "process_open_fds",
-        "Number of open file descriptors.",
-        Kind::Gauge,
-        &[],
-    ),
-    metric(
-        "process_max_fds",
-        "Maximum number of open file descriptors.",
-        Kind::Gauge,
-        &[],
-    ),
-    metric(
-        "process_virtual_memory_bytes",
-        "Virtual memory size in bytes.",
-        Kind::Gauge,
-        &[],
-    ),
-    metric(
-        "process_resident_memory_bytes",
-        "Resident memory size in bytes.",
-        Kind::Gauge,
-        &[],
-    ),
-    metric(
+    Metric::of_agent("process_open_fds", Kind::Gauge, &[], "Number of open file descriptors."),
+    Metric::of_agent("process_max_fds", Kind::Gauge, &[], "Maximum number of open file descriptors."),
+    Metric::of_agent("process_virtual_memory_bytes", Kind::Gauge, &[], "Virtual memory size in bytes."),
+    Metric::of_agent("process_resident_memory_bytes", Kind::Gauge, &[], "Resident memory size in bytes."),
+    Metric::of_agent(
         "process_start_time_seconds",
+        Kind::Gauge,
+        &[],
         "Start time of the process since unix epoch in seconds.",
-        Kind::Gauge,
-        &[],
     ),
-    metric(
-        "process_threads",
-        "Number of OS threads in the process.",
-        Kind::Gauge,
-        &[],
-    ),
+    Metric::of_agent("process_threads", Kind::Gauge, &[], "Number of OS threads in the process."),
 ];
 
 /// What was built and where it runs (`observer_build_info`).
@@ -147,13 +107,7 @@ impl Agent {
         build: BuildInfo,
         overflow: LabelOverflow,
     ) -> Self {
-        Self {
-            targets,
-            proc_root,
-            build,
-            overflow,
-            durations: Mutex::new(HistogramValue::empty(SHORT)),
-        }
+        Self { targets, proc_root, build, overflow, durations: Mutex::new(HistogramValue::empty(SHORT)) }
     }
 
     /// Counts a scrape that is over.
@@ -164,20 +118,8 @@ impl Agent {
 
     /// Writes the agent's metrics, after all others.
     pub fn collect(&self, families: &mut Families, outcomes: &[Outcome]) {
-        let [
-            build_info,
-            targets,
-            label_overflow,
-            series,
-            scrape_duration,
-            collector_success,
-            ..,
-        ] = &METRICS;
-        let BuildInfo {
-            version,
-            revision,
-            kernel,
-        } = &self.build;
+        let [build_info, targets, label_overflow, series, scrape_duration, collector_success, ..] = &METRICS;
+        let BuildInfo { version, revision, kernel } = &self.build;
         families.value(build_info, &[version, revision, kernel], 1.0);
         let counts = self.targets.state_counts();
         families.value(targets, &["observed"], counts.observed as f64);
@@ -188,33 +130,17 @@ impl Agent {
             families.value(label_overflow, &[&name, count.label], count.overflows as f64);
         }
         for outcome in outcomes {
-            families.value(
-                collector_success,
-                &[outcome.collector],
-                f64::from(u8::from(outcome.success)),
-            );
+            families.value(collector_success, &[outcome.collector], f64::from(u8::from(outcome.success)));
         }
         self.collect_process(families);
-        let durations = self
-            .durations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner).clone();
         families.histogram(scrape_duration, &[], &durations);
         families.value(series, &[], (families.series() + 1) as f64);
     }
 
     fn collect_process(&self, families: &mut Families) {
-        let [
-            ..,
-            cpu_seconds,
-            open_fds,
-            max_fds,
-            virtual_memory,
-            resident_memory,
-            start_time,
-            threads,
-        ] = &METRICS;
+        let [.., cpu_seconds, open_fds, max_fds, virtual_memory, resident_memory, start_time, threads] =
+            &METRICS;
         let process = ProcessDirectory::open(&self.proc_root, "self");
         let read = process.and_then(|process| Some((process.read()?, process.settings())));
         let Some((files, settings)) = read else {
@@ -223,18 +149,12 @@ impl Agent {
         let ticks_per_second = procfs::ticks_per_second() as f64;
         let boot = boot_time(&self.proc_root);
         let values = [
-            (
-                cpu_seconds,
-                Some((files.user_ticks + files.system_ticks) as f64 / ticks_per_second),
-            ),
+            (cpu_seconds, Some((files.user_ticks + files.system_ticks) as f64 / ticks_per_second)),
             (open_fds, files.open_fds.map(|open| open as f64)),
             (max_fds, settings.max_fds.map(|max| max as f64)),
             (virtual_memory, Some(files.virtual_bytes as f64)),
             (resident_memory, Some(files.resident_bytes as f64)),
-            (
-                start_time,
-                boot.map(|boot| boot as f64 + files.start_ticks as f64 / ticks_per_second),
-            ),
+            (start_time, boot.map(|boot| boot as f64 + files.start_ticks as f64 / ticks_per_second)),
             (threads, Some(files.threads as f64)),
         ];
         for (metric, value) in values {

@@ -23,75 +23,55 @@ use crate::targets::{Target, TargetId, TargetList};
 /// runtime makes them one after the other.
 const RETRY_V1: Duration = Duration::from_secs(10);
 
-const fn metric(
-    name: &'static str,
-    help: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-) -> Metric {
-    Metric {
-        name,
-        help,
-        kind,
-        labels,
-        of_target: true,
-    }
-}
-
 static METRICS: [Metric; 9] = [
-    metric(
+    Metric::of_target(
         "container_cpu_usage_seconds_total",
+        Kind::Counter,
+        &[],
         "CPU time of the target's cgroups.",
-        Kind::Counter,
-        &[],
     ),
-    metric(
+    Metric::of_target(
         "container_cpu_throttled_seconds_total",
+        Kind::Counter,
+        &[],
         "Time for which the CPU quota kept the target from running.",
-        Kind::Counter,
-        &[],
     ),
-    metric(
+    Metric::of_target(
         "container_memory_usage_bytes",
+        Kind::Gauge,
+        &[],
         "Memory charged to the target, page cache included.",
-        Kind::Gauge,
-        &[],
     ),
-    metric(
+    Metric::of_target(
         "container_memory_working_set_bytes",
+        Kind::Gauge,
+        &[],
         "Memory charged to the target without inactive page cache; what the kernel cannot take back at once.",
-        Kind::Gauge,
-        &[],
     ),
-    metric(
+    Metric::of_target(
         "container_memory_limit_bytes",
-        "Memory limit of the target's cgroups; absent where one of them has no limit.",
         Kind::Gauge,
         &[],
+        "Memory limit of the target's cgroups; absent where one of them has no limit.",
     ),
-    metric(
+    Metric::of_target(
         "container_oom_kills_total",
-        "Processes killed because the target ran out of memory.",
         Kind::Counter,
         &[],
+        "Processes killed because the target ran out of memory.",
     ),
-    metric(
-        "container_pids",
-        "Processes and threads in the target's cgroups.",
-        Kind::Gauge,
-        &[],
-    ),
-    metric(
+    Metric::of_target("container_pids", Kind::Gauge, &[], "Processes and threads in the target's cgroups."),
+    Metric::of_target(
         "container_io_bytes_total",
-        "Bytes read from and written to block devices.",
         Kind::Counter,
         &["direction"],
+        "Bytes read from and written to block devices.",
     ),
-    metric(
+    Metric::of_target(
         "container_pressure_seconds_total",
-        "Time for which some or all of the target's tasks waited for a resource.",
         Kind::Counter,
         &["resource", "kind"],
+        "Time for which some or all of the target's tasks waited for a resource.",
     ),
 ];
 
@@ -120,12 +100,7 @@ struct Seen {
 impl ContainerCollector {
     /// Reads the hierarchies of `mounts`; `proc_root` tells where a process is in those of v1.
     pub fn new(targets: Arc<dyn TargetList>, proc_root: PathBuf, mounts: Arc<CgroupMounts>) -> Self {
-        Self {
-            targets,
-            proc_root,
-            mounts,
-            states: Mutex::default(),
-        }
+        Self { targets, proc_root, mounts, states: Mutex::default() }
     }
 
     /// Brings a target's totals up to date and sums what goes up and down.
@@ -168,16 +143,10 @@ impl Collector for ContainerCollector {
         let mut left = std::mem::take(&mut *states);
         let mut jobs: Vec<(&Target, State, Gauges)> = targets
             .iter()
-            .map(|target| {
-                (
-                    target,
-                    left.remove(&target.id).unwrap_or_default(),
-                    Gauges::default(),
-                )
-            })
+            .map(|target| (target, left.remove(&target.id).unwrap_or_default(), Gauges::default()))
             .collect();
         parallel::for_each(&mut jobs, |(target, state, gauges)| {
-            *gauges = self.update(state, target)
+            *gauges = self.update(state, target);
         });
         for (target, state, gauges) in jobs {
             write(families, target, &state.totals, &gauges);
@@ -189,17 +158,7 @@ impl Collector for ContainerCollector {
 
 /// Writes the series of one target; what no file says is absent.
 fn write(families: &mut Families, target: &Target, totals: &Counters, gauges: &Gauges) {
-    let [
-        cpu_usage,
-        cpu_throttled,
-        usage,
-        working_set,
-        limit,
-        oom_kills,
-        pids,
-        io_bytes,
-        pressure,
-    ] = &METRICS;
+    let [cpu_usage, cpu_throttled, usage, working_set, limit, oom_kills, pids, io_bytes, pressure] = &METRICS;
     let (container, app) = (target.labels.container.as_str(), target.labels.app.as_str());
     let mut value = |metric, labels: &[&str], value: Option<f64>| {
         if let Some(value) = value {

@@ -31,33 +31,20 @@ impl Host {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let targets = Arc::new(Changing::default());
-        let mounts = CgroupMounts {
-            unified: root.path().to_owned(),
-            v1: Vec::new(),
-        };
+        let mounts = CgroupMounts { unified: root.path().to_owned(), v1: Vec::new() };
         let collector = ContainerCollector::new(
             Arc::clone(&targets) as Arc<dyn TargetList>,
             root.path().join("proc"),
             Arc::new(mounts),
         );
-        Self {
-            root,
-            targets,
-            collector,
-        }
+        Self { root, targets, collector }
     }
 
     fn attach(&self, cgroups: &[u64]) {
-        let cgroup = |id: &u64| Cgroup {
-            path: format!("/{id}").into(),
-            id: *id,
-        };
+        let cgroup = |id: &u64| Cgroup { path: format!("/{id}").into(), id: *id };
         *self.targets.0.lock().unwrap() = vec![Target {
             id: 1,
-            labels: Labels {
-                container: "c".to_owned(),
-                app: String::new(),
-            },
+            labels: Labels { container: "c".to_owned(), app: String::new() },
             info: crate::targets::Info::default(),
             cgroups: cgroups.iter().map(cgroup).collect(),
             restarts: 0,
@@ -75,12 +62,8 @@ impl Host {
         let mut families = Families::new("chat");
         self.collector.collect(&mut families).unwrap();
         let text = String::from_utf8(families.encode().unwrap()).unwrap();
-        let series = text
-            .lines()
-            .filter(|line| line.starts_with(&format!("chat_{metric}{{")));
-        series
-            .map(|line| line.rsplit(' ').next().unwrap().to_owned())
-            .collect()
+        let series = text.lines().filter(|line| line.starts_with(&format!("chat_{metric}{{")));
+        series.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
     }
 }
 
@@ -121,10 +104,7 @@ fn several_cgroups_are_summed_and_have_a_limit_only_if_each_has() {
     assert_eq!(host.values("container_memory_limit_bytes"), ["8192"]);
     host.write(6, "memory.max", "max\n");
     assert!(host.values("container_memory_limit_bytes").is_empty());
-    assert!(
-        host.values("container_oom_kills_total").is_empty(),
-        "a file that is missing is no zero"
-    );
+    assert!(host.values("container_oom_kills_total").is_empty(), "a file that is missing is no zero");
 }
 
 #[test]
@@ -135,10 +115,7 @@ fn the_files_of_v1_are_read_where_v2_has_none() {
         root: "/".into(),
         mount_point: root.path().join(text),
     };
-    let mounts = CgroupMounts {
-        unified: root.path().join("unified"),
-        v1: vec![v1("cpu")],
-    };
+    let mounts = CgroupMounts { unified: root.path().join("unified"), v1: vec![v1("cpu")] };
     for (path, text) in [
         ("unified/5/cgroup.procs", ""),
         ("cpu/5/cpuacct.usage", "1500000000\n"),

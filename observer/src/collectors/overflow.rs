@@ -50,13 +50,11 @@ impl LabelOverflow {
 
     fn add(&self, metric: &'static Metric, label: &'static str, overflows: u64) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts
-            .entry((metric.of_target, metric.name, label))
-            .or_insert(Count {
-                metric,
-                label,
-                overflows: 0,
-            });
+        let count = counts.entry((metric.of_target, metric.name, label)).or_insert(Count {
+            metric,
+            label,
+            overflows: 0,
+        });
         count.overflows += overflows;
     }
 }
@@ -66,13 +64,7 @@ mod tests {
     use super::*;
     use crate::collectors::Kind;
 
-    static PROCESSES: Metric = Metric {
-        name: "processes",
-        help: "Processes.",
-        kind: Kind::Gauge,
-        labels: &["process"],
-        of_target: true,
-    };
+    static PROCESSES: Metric = Metric::of_target("processes", Kind::Gauge, &["process"], "Processes.");
 
     #[test]
     fn clones_count_into_one_place_and_declared_labels_start_at_zero() {

@@ -15,11 +15,7 @@ pub struct Scraper {
 impl Scraper {
     /// `prefix` stands before the names of target metrics (`chat`).
     pub fn new(registry: Registry, agent: Agent, prefix: impl Into<String>) -> Self {
-        Self {
-            registry,
-            agent,
-            prefix: prefix.into(),
-        }
+        Self { registry, agent, prefix: prefix.into() }
     }
 
     /// Every metric that a scrape may show, with the name under which it is served.

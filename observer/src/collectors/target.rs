@@ -11,37 +11,19 @@ use super::{
 use crate::targets::{Target, TargetList};
 
 static METRICS: [Metric; 3] = [
-    Metric {
-        name: "target_info",
-        help: "What is known of the target's newest instance; always 1.",
-        kind: Kind::Gauge,
-        labels: &[
-            "image",
-            "image_digest",
-            "container_id",
-            "runtime",
-            "pod",
-            "namespace",
-            "node",
-            "unit",
-            "version",
-        ],
-        of_target: true,
-    },
-    Metric {
-        name: "target_up",
-        help: "1 while the target has a live process, else 0.",
-        kind: Kind::Gauge,
-        labels: &[],
-        of_target: true,
-    },
-    Metric {
-        name: "target_restarts_total",
-        help: "Times the target came back after it had gone or had run empty.",
-        kind: Kind::Counter,
-        labels: &[],
-        of_target: true,
-    },
+    Metric::of_target(
+        "target_info",
+        Kind::Gauge,
+        &["image", "image_digest", "container_id", "runtime", "pod", "namespace", "node", "unit", "version"],
+        "What is known of the target's newest instance; always 1.",
+    ),
+    Metric::of_target("target_up", Kind::Gauge, &[], "1 while the target has a live process, else 0."),
+    Metric::of_target(
+        "target_restarts_total",
+        Kind::Counter,
+        &[],
+        "Times the target came back after it had gone or had run empty.",
+    ),
 ];
 
 /// The section "Target" of the metrics.

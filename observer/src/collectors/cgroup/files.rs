@@ -40,12 +40,7 @@ pub fn processes(directory: &Path) -> Vec<i32> {
 fn add_processes(directory: &Path, reader: &mut Reader, found: &mut Vec<i32>) {
     let listed = reader.read(&directory.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for a process outside of the reader's PID namespace.
-    found.extend(
-        listed
-            .lines()
-            .filter_map(|pid| pid.parse().ok())
-            .filter(|pid: &i32| *pid != 0),
-    );
+    found.extend(listed.lines().filter_map(|pid| pid.parse().ok()).filter(|pid: &i32| *pid != 0));
     // A directory has a link for itself, one from its parent, and one from each subdirectory: exactly 2 mean a leaf,
     // which saves listing some forty files for each container.
     if fs::metadata(directory).is_ok_and(|metadata| metadata.nlink() == 2) {
@@ -87,9 +82,8 @@ pub fn limit(text: &str) -> Option<u64> {
 /// Bytes read and written over all devices: `io.stat` of v2 (`8:0 rbytes=1 wbytes=2 …`).
 pub fn io_stat(text: &str) -> (u64, u64) {
     let sum = |key: &str| {
-        let values = text
-            .split_ascii_whitespace()
-            .filter_map(|field| field.strip_prefix(key)?.strip_prefix('='));
+        let values =
+            text.split_ascii_whitespace().filter_map(|field| field.strip_prefix(key)?.strip_prefix('='));
         values.filter_map(|value| value.parse::<u64>().ok()).sum()
     };
     (sum("rbytes"), sum("wbytes"))

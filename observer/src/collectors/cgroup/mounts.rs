@@ -63,10 +63,7 @@ impl CgroupMounts {
             .collect();
         mounts.sort_by_key(|mount| mount.root != "/");
         let unified = mounts.iter().find(|mount| mount.fs_type == "cgroup2")?;
-        let mut found = Self {
-            unified: unified.mount_point.clone(),
-            v1: Vec::new(),
-        };
+        let mut found = Self { unified: unified.mount_point.clone(), v1: Vec::new() };
         for mount in mounts.iter().filter(|mount| mount.fs_type == "cgroup") {
             let free = |controller: &&str| {
                 mount.super_options.contains_key(*controller) && found.v1(controller).is_none()
@@ -102,38 +99,26 @@ impl CgroupMounts {
             .and_then(|pid| Process::new_with_root(proc_root.join(pid.to_string())).ok())
             .and_then(|process| process.cgroups().ok());
         for mount in &self.v1 {
-            let same_path = || {
-                mount
-                    .directory(&cgroup.path)
-                    .filter(|directory| directory.is_dir())
-            };
+            let same_path = || mount.directory(&cgroup.path).filter(|directory| directory.is_dir());
             let of_process = || {
                 let path = paths.iter().flatten().find(|path| {
-                    path.controllers
-                        .iter()
-                        .any(|name| mount.controllers.contains(&name.as_str()))
+                    path.controllers.iter().any(|name| mount.controllers.contains(&name.as_str()))
                 })?;
                 let directory = mount.directory(Path::new(&path.pathname))?;
                 let shared = path.pathname == "/"
-                    || !files::processes(&directory)
-                        .iter()
-                        .all(|pid| processes.binary_search(pid).is_ok());
+                    || !files::processes(&directory).iter().all(|pid| processes.binary_search(pid).is_ok());
                 (!shared).then_some(directory)
             };
             if let Some(directory) = same_path().or_else(of_process) {
                 let of_mount = mount.controllers.iter();
-                found
-                    .0
-                    .extend(of_mount.map(|controller| (*controller, directory.clone())));
+                found.0.extend(of_mount.map(|controller| (*controller, directory.clone())));
             }
         }
         found
     }
 
     fn v1(&self, controller: &str) -> Option<&V1Mount> {
-        self.v1
-            .iter()
-            .find(|mount| mount.controllers.contains(&controller))
+        self.v1.iter().find(|mount| mount.controllers.contains(&controller))
     }
 }
 
@@ -176,30 +161,20 @@ a line that nobody knows
 ";
 
     fn cgroup(path: &str) -> Cgroup {
-        Cgroup {
-            path: PathBuf::from(path),
-            id: 1,
-        }
+        Cgroup { path: PathBuf::from(path), id: 1 }
     }
 
     #[test]
     fn hierarchies_are_found_on_hybrid_and_unified_hosts() {
         let hybrid = CgroupMounts::parse(HYBRID).unwrap();
         assert_eq!(hybrid.unified, Path::new("/sys/fs/cgroup/unified"));
-        let point = |controller| {
-            hybrid
-                .v1(controller)
-                .map(|mount| mount.mount_point.to_str().unwrap())
-        };
+        let point = |controller| hybrid.v1(controller).map(|mount| mount.mount_point.to_str().unwrap());
         assert_eq!(point("memory"), Some("/sys/fs/cgroup/memory"));
         assert_eq!(point("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!(point("pids"), None);
         let unified =
             CgroupMounts::parse("24 1 0:22 / /sys/fs/cgroup rw - cgroup2 none rw,nsdelegate").unwrap();
-        assert_eq!(
-            unified.directory(&cgroup("/docker/8a1f")),
-            Path::new("/sys/fs/cgroup/docker/8a1f")
-        );
+        assert_eq!(unified.directory(&cgroup("/docker/8a1f")), Path::new("/sys/fs/cgroup/docker/8a1f"));
         assert!(unified.v1.is_empty());
         assert_eq!(CgroupMounts::parse("27 1 254:0 / / rw - ext4 /dev/vda rw"), None);
     }
@@ -235,14 +210,8 @@ a line that nobody knows
 
     #[test]
     fn a_v1_directory_counts_only_where_it_is_the_cgroups_own() {
-        assert_eq!(
-            memory_directory("/chat", "7\n"),
-            Some(PathBuf::from("memory/chat"))
-        );
-        assert_eq!(
-            memory_directory("/other/name", "7\n"),
-            Some(PathBuf::from("memory/other/name"))
-        );
+        assert_eq!(memory_directory("/chat", "7\n"), Some(PathBuf::from("memory/chat")));
+        assert_eq!(memory_directory("/other/name", "7\n"), Some(PathBuf::from("memory/other/name")));
         assert_eq!(memory_directory("/shared", "7\n8\n"), None);
         assert_eq!(memory_directory("/", "7\n"), None);
     }

@@ -43,11 +43,7 @@ pub struct Gauges {
 
 /// Reads the files of one cgroup: its directory in the v2 hierarchy, and those in the v1 hierarchies.
 pub fn read(directory: &Path, v1: &V1Directories, reader: &mut Reader) -> (Counters, Gauges) {
-    let mut files = Files {
-        directory,
-        v1,
-        reader,
-    };
+    let mut files = Files { directory, v1, reader };
     (files.counters(), files.gauges())
 }
 
@@ -111,9 +107,7 @@ impl Files<'_> {
         let pids = self.v2("pids.current", single);
         Gauges {
             usage_bytes: usage,
-            working_set_bytes: usage
-                .zip(inactive)
-                .map(|(usage, inactive)| usage.saturating_sub(inactive)),
+            working_set_bytes: usage.zip(inactive).map(|(usage, inactive)| usage.saturating_sub(inactive)),
             limit_bytes: limit,
             pids: pids.or_else(|| self.v1("pids", "pids.current", single)),
         }
@@ -139,12 +133,7 @@ impl Counters {
             oom_kills,
             read_bytes,
             written_bytes,
-            pressure_microseconds:
-                [
-                    [cpu_some, cpu_full],
-                    [memory_some, memory_full],
-                    [io_some, io_full],
-                ],
+            pressure_microseconds: [[cpu_some, cpu_full], [memory_some, memory_full], [io_some, io_full]],
         } = self;
         [
             cpu_nanoseconds,
@@ -171,10 +160,7 @@ impl Gauges {
             usage_bytes: sum(self.usage_bytes, other.usage_bytes),
             working_set_bytes: sum(self.working_set_bytes, other.working_set_bytes),
             // Two cgroups of which one may take all memory have no limit together.
-            limit_bytes: self
-                .limit_bytes
-                .zip(other.limit_bytes)
-                .map(|(one, other)| one + other),
+            limit_bytes: self.limit_bytes.zip(other.limit_bytes).map(|(one, other)| one + other),
             pids: sum(self.pids, other.pids),
         }
     }

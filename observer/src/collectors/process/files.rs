@@ -70,16 +70,10 @@ impl ProcessDirectory {
             virtual_bytes: number_after(&status, "VmSize:").unwrap_or_default() * 1024,
             voluntary_switches: number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default(),
             involuntary_switches: number_after(&status, "nonvoluntary_ctxt_switches:").unwrap_or_default(),
-            open_fds: process
-                .fd_count()
-                .ok()
-                .and_then(|count| u64::try_from(count).ok()),
+            open_fds: process.fd_count().ok().and_then(|count| u64::try_from(count).ok()),
             io: self.bytes("io").and_then(|io| {
                 let io = String::from_utf8_lossy(&io);
-                Some((
-                    number_after(&io, "read_bytes:")?,
-                    number_after(&io, "write_bytes:")?,
-                ))
+                Some((number_after(&io, "read_bytes:")?, number_after(&io, "write_bytes:")?))
             }),
         })
     }

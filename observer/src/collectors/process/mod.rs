@@ -28,71 +28,51 @@ use totals::{Sums, Totals};
 /// How many roles a target has before further ones are called `other`.
 pub const MAX_ROLES: usize = 16;
 
-const fn metric(
-    name: &'static str,
-    help: &'static str,
-    kind: Kind,
-    labels: &'static [&'static str],
-) -> Metric {
-    Metric {
-        name,
-        help,
-        kind,
-        labels,
-        of_target: true,
-    }
-}
-
 static METRICS: [Metric; 10] = [
-    metric("processes", "Live processes.", Kind::Gauge, &["process"]),
-    metric(
+    Metric::of_target("processes", Kind::Gauge, &["process"], "Live processes."),
+    Metric::of_target(
         "process_cpu_seconds_total",
-        "CPU time of all threads, as of the last scrape that saw the process.",
         Kind::Counter,
         &["process", "mode"],
+        "CPU time of all threads, as of the last scrape that saw the process.",
     ),
-    metric(
+    Metric::of_target(
         "process_resident_memory_bytes",
+        Kind::Gauge,
+        &["process"],
         "Resident memory; pages that processes share count for each of them.",
-        Kind::Gauge,
-        &["process"],
     ),
-    metric(
+    Metric::of_target(
         "process_virtual_memory_bytes",
+        Kind::Gauge,
+        &["process"],
         "Size of the address spaces.",
-        Kind::Gauge,
-        &["process"],
     ),
-    metric(
-        "process_open_fds",
-        "Open file descriptors.",
-        Kind::Gauge,
-        &["process"],
-    ),
-    metric(
+    Metric::of_target("process_open_fds", Kind::Gauge, &["process"], "Open file descriptors."),
+    Metric::of_target(
         "process_max_fds",
+        Kind::Gauge,
+        &["process"],
         "Lowest soft limit of open files among the role's processes; it holds for each process by itself.",
-        Kind::Gauge,
-        &["process"],
     ),
-    metric("process_threads", "Threads.", Kind::Gauge, &["process"]),
-    metric(
+    Metric::of_target("process_threads", Kind::Gauge, &["process"], "Threads."),
+    Metric::of_target(
         "process_start_time_seconds",
-        "Start of the role's oldest process, in seconds since the epoch.",
         Kind::Gauge,
         &["process"],
+        "Start of the role's oldest process, in seconds since the epoch.",
     ),
-    metric(
+    Metric::of_target(
         "process_context_switches_total",
-        "Context switches of the main threads, as of the last scrape that saw the process.",
         Kind::Counter,
         &["process", "type"],
+        "Context switches of the main threads, as of the last scrape that saw the process.",
     ),
-    metric(
+    Metric::of_target(
         "process_io_bytes_total",
-        "Bytes read from and written to storage, as of the last scrape that saw the process.",
         Kind::Counter,
         &["process", "direction"],
+        "Bytes read from and written to storage, as of the last scrape that saw the process.",
     ),
 ];
 
@@ -141,14 +121,7 @@ impl ProcessCollector {
     ) -> Self {
         let [processes, ..] = &METRICS;
         overflow.declare(processes, "process");
-        Self {
-            targets,
-            proc_root,
-            mounts,
-            overflow,
-            max_roles,
-            states: Mutex::default(),
-        }
+        Self { targets, proc_root, mounts, overflow, max_roles, states: Mutex::default() }
     }
 
     /// Brings a target's state up to date and sums what lives.
@@ -171,15 +144,9 @@ impl ProcessCollector {
             let mut counted = Totals::of(&files);
             // A file that could not be read this time has not started from nothing when it can be the next time.
             counted.io = counted.io.or(seen.counted.io);
-            state
-                .roles
-                .entry(Arc::clone(&seen.role))
-                .or_default()
-                .add(counted, seen.counted);
+            state.roles.entry(Arc::clone(&seen.role)).or_default().add(counted, seen.counted);
             seen.counted = counted;
-            sums.entry(Arc::clone(&seen.role))
-                .or_default()
-                .add(&files, seen.max_fds);
+            sums.entry(Arc::clone(&seen.role)).or_default().add(&files, seen.max_fds);
             alive.insert(key, seen);
         }
         state.processes = alive;
@@ -212,9 +179,7 @@ impl ProcessCollector {
                     Some(seen) => Arc::clone(&seen.role),
                     None => self.admit(state, directory, &files.comm, &settings.command_line),
                 };
-                let (counted, scrapes) = before
-                    .map(|seen| (seen.counted, seen.scrapes))
-                    .unwrap_or_default();
+                let (counted, scrapes) = before.map(|seen| (seen.counted, seen.scrapes)).unwrap_or_default();
                 Seen {
                     role,
                     comm: files.comm.clone(),
@@ -272,16 +237,10 @@ impl Collector for ProcessCollector {
         let mut left = std::mem::take(&mut *states);
         let mut jobs: Vec<(&Target, State, BTreeMap<_, _>)> = targets
             .iter()
-            .map(|target| {
-                (
-                    target,
-                    left.remove(&target.id).unwrap_or_default(),
-                    BTreeMap::new(),
-                )
-            })
+            .map(|target| (target, left.remove(&target.id).unwrap_or_default(), BTreeMap::new()))
             .collect();
         parallel::for_each(&mut jobs, |(target, state, sums)| {
-            *sums = self.update(state, target)
+            *sums = self.update(state, target);
         });
         for (target, state, sums) in jobs {
             for (role, totals) in &state.roles {
@@ -333,17 +292,9 @@ fn write(
     let [container, app, role] = labels;
     let mut counter = |metric, kind, value| families.value(metric, &[container, app, role, kind], value);
     counter(cpu_seconds, "user", totals.user_ticks as f64 / ticks_per_second);
-    counter(
-        cpu_seconds,
-        "system",
-        totals.system_ticks as f64 / ticks_per_second,
-    );
+    counter(cpu_seconds, "system", totals.system_ticks as f64 / ticks_per_second);
     counter(context_switches, "voluntary", totals.voluntary_switches as f64);
-    counter(
-        context_switches,
-        "involuntary",
-        totals.involuntary_switches as f64,
-    );
+    counter(context_switches, "involuntary", totals.involuntary_switches as f64);
     if let Some((read, written)) = totals.io {
         counter(io_bytes, "read", read as f64);
         counter(io_bytes, "write", written as f64);

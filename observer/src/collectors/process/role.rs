@@ -12,13 +12,8 @@ const LONGEST: usize = 40;
 /// name, `command_line` the bytes of `/proc/PID/cmdline`.
 pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String {
     let command_line = String::from_utf8_lossy(command_line);
-    let arguments: Vec<&str> = command_line
-        .split('\0')
-        .filter(|argument| !argument.is_empty())
-        .collect();
-    let (first, rest) = arguments
-        .split_first()
-        .map_or(("", &[][..]), |(first, rest)| (*first, rest));
+    let arguments: Vec<&str> = command_line.split('\0').filter(|argument| !argument.is_empty()).collect();
+    let (first, rest) = arguments.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
     let executable = String::from_utf8_lossy(executable);
     let executable = clean(file_name(executable.trim_end_matches(" (deleted)")));
     let named = clean(file_name(first.trim_start_matches('-')));
@@ -31,11 +26,7 @@ pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String
     let words: Vec<&str> = first.split_ascii_whitespace().collect();
     let has_title =
         words.len() > 1 || (rest.is_empty() && named != program && interpreter(&program).is_some());
-    let role = if has_title {
-        title(&program, &words)
-    } else {
-        join(&program, detail(&program, rest))
-    };
+    let role = if has_title { title(&program, &words) } else { join(&program, detail(&program, rest)) };
     let mut end = role.len().min(LONGEST);
     while !role.is_char_boundary(end) {
         end -= 1;
@@ -49,15 +40,11 @@ pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String
 /// The role in a command line that the process wrote over: `next-server (v15.3.6)`, `gunicorn: worker [app]`,
 /// `redis-server *:6379`.
 fn title(program: &str, words: &[&str]) -> String {
-    let (first, rest) = words
-        .split_first()
-        .map_or(("", &[][..]), |(first, rest)| (*first, rest));
+    let (first, rest) = words.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
     let name = clean(file_name(first.trim_end_matches(':')));
     let detail = if first.ends_with(':') {
-        let part = rest
-            .iter()
-            .map(|word| word.to_ascii_lowercase())
-            .find(|word| PARTS.contains(&word.as_str()));
+        let part =
+            rest.iter().map(|word| word.to_ascii_lowercase()).find(|word| PARTS.contains(&word.as_str()));
         match part {
             None if name == "postgres" => Some("backend".to_owned()),
             // The rest is free text in which a word of the table may stand anywhere: only the first counts.
@@ -66,11 +53,7 @@ fn title(program: &str, words: &[&str]) -> String {
     } else {
         let kind = |word: &&&str| word.starts_with("--type=");
         // Chromium joins its arguments, of which one says what the process is.
-        match rest
-            .iter()
-            .find(kind)
-            .and_then(|word| word.strip_prefix("--type="))
-        {
+        match rest.iter().find(kind).and_then(|word| word.strip_prefix("--type=")) {
             Some(kind) => Some(clean(kind)),
             None => detail(&name, rest),
         }
@@ -89,6 +72,7 @@ fn detail(program: &str, arguments: &[&str]) -> Option<String> {
 /// The script of an interpreter, or the module.
 fn script(program: &str, flags_with_value: &[&str], arguments: &[&str]) -> Option<String> {
     let mut rest = arguments.iter();
+    let runs = matches!(program, "bun" | "deno");
     while let Some(argument) = rest.next() {
         let python = matches!(program, "python" | "pypy");
         if python && argument.starts_with('-') && !argument.starts_with("--") && argument.ends_with('m') {
@@ -103,15 +87,9 @@ fn script(program: &str, flags_with_value: &[&str], arguments: &[&str]) -> Optio
         }
         if flags_with_value.contains(argument) {
             rest.next();
-        } else if !argument.starts_with('-')
-            && !(RUN_WORDS.contains(argument) && matches!(program, "bun" | "deno"))
-        {
+        } else if !(argument.starts_with('-') || runs && RUN_WORDS.contains(argument)) {
             if program == "java" {
-                return argument
-                    .rsplit('.')
-                    .next()
-                    .map(clean)
-                    .filter(|class| !class.is_empty());
+                return argument.rsplit('.').next().map(clean).filter(|class| !class.is_empty());
             }
             let script = stem(argument)?;
             return Some(join(&script, launched(&script, rest.as_slice())));
@@ -125,10 +103,7 @@ fn inline(program: &str, code: &str) -> Option<String> {
     if !matches!(program, "python" | "pypy") {
         return None;
     }
-    let module = code
-        .strip_prefix("from multiprocessing.")?
-        .split_ascii_whitespace()
-        .next()?;
+    let module = code.strip_prefix("from multiprocessing.")?.split_ascii_whitespace().next()?;
     match module {
         "spawn" => Some("spawn_main".to_owned()),
         known @ ("forkserver" | "resource_tracker" | "semaphore_tracker") => Some(known.to_owned()),
@@ -173,10 +148,7 @@ fn stem(path: &str) -> Option<String> {
     } else {
         None
     };
-    folder
-        .filter(|folder| !folder.is_empty())
-        .or_else(|| Some(clean(name)))
-        .filter(|name| !name.is_empty())
+    folder.filter(|folder| !folder.is_empty()).or_else(|| Some(clean(name))).filter(|name| !name.is_empty())
 }
 
 fn interpreter(program: &str) -> Option<&'static [&'static str]> {
@@ -231,9 +203,7 @@ fn is_hexadecimal(word: &str) -> bool {
 /// Whether a word is a number, a version, or letters mixed with many digits.
 fn is_id(word: &str) -> bool {
     let digits = word.chars().filter(char::is_ascii_digit).count();
-    let version = word
-        .strip_prefix('v')
-        .is_some_and(|number| number.len() == digits);
+    let version = word.strip_prefix('v').is_some_and(|number| number.len() == digits);
     digits == word.len() || digits >= 3 || version
 }
 

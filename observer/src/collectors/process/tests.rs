@@ -27,31 +27,17 @@ impl TargetList for Fixed {
 fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollector, LabelOverflow) {
     let target = Target {
         id: 1,
-        labels: Labels {
-            container: "c".to_owned(),
-            app: String::new(),
-        },
+        labels: Labels { container: "c".to_owned(), app: String::new() },
         info: crate::targets::Info::default(),
-        cgroups: vec![Cgroup {
-            path: "/cgroup".into(),
-            id: 1,
-        }],
+        cgroups: vec![Cgroup { path: "/cgroup".into(), id: 1 }],
         restarts: 0,
     };
-    let mounts = CgroupMounts {
-        unified: root.to_owned(),
-        v1: Vec::new(),
-    };
+    let mounts = CgroupMounts { unified: root.to_owned(), v1: Vec::new() };
     let overflow = LabelOverflow::default();
     fs::create_dir_all(root.join("cgroup")).unwrap();
     let targets = Arc::new(Fixed(Arc::new([target])));
-    let collector = ProcessCollector::new(
-        targets,
-        proc_root.to_owned(),
-        Arc::new(mounts),
-        overflow.clone(),
-        max_roles,
-    );
+    let collector =
+        ProcessCollector::new(targets, proc_root.to_owned(), Arc::new(mounts), overflow.clone(), max_roles);
     (collector, overflow)
 }
 
@@ -84,11 +70,7 @@ fn a_live_process_reads_as_proc_says() {
     let mut command = Command::new("sleep");
     let child = Running(command.arg("600").stdin(Stdio::null()).spawn().unwrap());
     let pid = child.0.id();
-    fs::write(
-        root.path().join("cgroup/cgroup.procs"),
-        format!("{pid}\n4194303\n"),
-    )
-    .unwrap();
+    fs::write(root.path().join("cgroup/cgroup.procs"), format!("{pid}\n4194303\n")).unwrap();
     let own = procfs::process::Process::new(pid.cast_signed()).unwrap();
     // Until it sleeps it has not opened its libraries: only then do its numbers stand still.
     let asleep = || own.wchan().is_ok_and(|place| place.contains("nanosleep")) && own.exe().is_ok();
@@ -100,23 +82,15 @@ fn a_live_process_reads_as_proc_says() {
     }
     let text = scrape(&collector);
     let series = |metric: &str| {
-        value(
-            &text,
-            &format!("chat_{metric}{{container=\"c\",app=\"\",process=\"sleep\""),
-        )
-        .unwrap()
+        value(&text, &format!("chat_{metric}{{container=\"c\",app=\"\",process=\"sleep\"")).unwrap()
     };
-    let stat = own.stat().unwrap();
-    let status = own.status().unwrap();
+    let times = own.stat().unwrap();
+    let memory = own.status().unwrap();
     let exact = |metric: &str, expected: f64| {
-        assert!(
-            (series(metric) - expected).abs() < 1e-6,
-            "{metric}: {} is not {expected}",
-            series(metric)
-        );
+        assert!((series(metric) - expected).abs() < 1e-6, "{metric}: {} is not {expected}", series(metric));
     };
     exact("processes", 1.0);
-    exact("process_threads", stat.num_threads as f64);
+    exact("process_threads", times.num_threads as f64);
     exact("process_open_fds", own.fd_count().unwrap() as f64);
     let procfs::process::LimitValue::Value(max_fds) = own.limits().unwrap().max_open_files.soft_limit else {
         panic!("no limit of open files on this machine");
@@ -124,20 +98,11 @@ fn a_live_process_reads_as_proc_says() {
     exact("process_max_fds", max_fds as f64);
     let ticks_per_second = procfs::ticks_per_second() as f64;
     let boot_time = procfs::boot_time_secs().unwrap() as f64;
-    exact(
-        "process_start_time_seconds",
-        boot_time + stat.starttime as f64 / ticks_per_second,
-    );
-    exact(
-        "process_resident_memory_bytes",
-        status.vmrss.unwrap() as f64 * 1024.0,
-    );
-    exact("process_virtual_memory_bytes", stat.vsize as f64);
-    exact("process_cpu_seconds_total", stat.stime as f64 / ticks_per_second);
-    exact(
-        "process_context_switches_total",
-        status.nonvoluntary_ctxt_switches.unwrap() as f64,
-    );
+    exact("process_start_time_seconds", boot_time + times.starttime as f64 / ticks_per_second);
+    exact("process_resident_memory_bytes", memory.vmrss.unwrap() as f64 * 1024.0);
+    exact("process_virtual_memory_bytes", times.vsize as f64);
+    exact("process_cpu_seconds_total", times.stime as f64 / ticks_per_second);
+    exact("process_context_switches_total", memory.nonvoluntary_ctxt_switches.unwrap() as f64);
     exact("process_io_bytes_total", own.io().unwrap().read_bytes as f64);
 }
 
@@ -145,21 +110,12 @@ fn a_live_process_reads_as_proc_says() {
 fn write_process(root: &Path, pid: u32, start: u64, name: &str, user_ticks: u64) {
     let directory = root.join(format!("proc/{pid}"));
     fs::create_dir_all(&directory).unwrap();
-    let stat =
-        format!("{pid} ({name}) S 1 {pid} {pid} 0 -1 0 0 0 0 0 {user_ticks} 0 0 0 20 0 1 0 {start} 0 0 0")
-            + &" 0".repeat(27);
-    fs::write(directory.join("stat"), stat).unwrap();
-    fs::write(
-        directory.join("status"),
-        "VmRSS:\t4 kB\nvoluntary_ctxt_switches:\t1\n",
-    )
-    .unwrap();
+    let before_start = format!("{pid} ({name}) S 1 {pid} {pid} 0 -1 0 0 0 0 0 {user_ticks} 0 0 0 20 0 1 0");
+    let line = format!("{before_start} {start} 0 0 0{}", " 0".repeat(27));
+    fs::write(directory.join("stat"), line).unwrap();
+    fs::write(directory.join("status"), "VmRSS:\t4 kB\nvoluntary_ctxt_switches:\t1\n").unwrap();
     fs::write(directory.join("cmdline"), format!("{name}\0")).unwrap();
-    fs::write(
-        directory.join("io"),
-        format!("read_bytes: {user_ticks}\nwrite_bytes: 0\n"),
-    )
-    .unwrap();
+    fs::write(directory.join("io"), format!("read_bytes: {user_ticks}\nwrite_bytes: 0\n")).unwrap();
 }
 
 const CPU: &str = "chat_process_cpu_seconds_total{container=\"c\",app=\"\",process=\"web\",mode=\"user\"}";
@@ -176,10 +132,7 @@ fn totals_never_fall_when_processes_exit_or_pids_are_used_again() {
         let text = scrape(&collector);
         assert_eq!(value(&text, LIVE), Some(live));
         let cpu = value(&text, CPU).unwrap();
-        assert!(
-            (cpu * procfs::ticks_per_second() as f64 - ticks).abs() < 1e-6,
-            "{cpu} s"
-        );
+        assert!((cpu * procfs::ticks_per_second() as f64 - ticks).abs() < 1e-6, "{cpu} s");
         assert_eq!(value(&text, IO), Some(ticks));
     };
     list("7\n8\n");
@@ -202,10 +155,7 @@ fn totals_never_fall_when_processes_exit_or_pids_are_used_again() {
     list("");
     expect(0.0, 95.0);
     let states = collector.states.lock().unwrap();
-    assert!(
-        states.values().all(|state| state.processes.is_empty()),
-        "dead processes are forgotten"
-    );
+    assert!(states.values().all(|state| state.processes.is_empty()), "dead processes are forgotten");
 }
 
 #[test]
@@ -219,10 +169,7 @@ fn a_process_that_changes_its_name_counts_on_in_its_new_role() {
     let text = scrape(&collector);
     let ticks = value(&text, CPU).unwrap() * procfs::ticks_per_second() as f64;
     assert!((ticks - 20.0).abs() < 1e-6, "{text}");
-    assert_eq!(
-        value(&text, "chat_processes{container=\"c\",app=\"\",process=\"sh\"}"),
-        Some(0.0)
-    );
+    assert_eq!(value(&text, "chat_processes{container=\"c\",app=\"\",process=\"sh\"}"), Some(0.0));
 }
 
 #[test]
@@ -236,16 +183,6 @@ fn roles_past_the_cap_are_other_and_counted() {
     scrape(&collector);
     let text = scrape(&collector);
     assert_eq!(value(&text, LIVE), Some(1.0));
-    assert_eq!(
-        value(
-            &text,
-            "chat_processes{container=\"c\",app=\"\",process=\"other\"}"
-        ),
-        Some(2.0)
-    );
-    assert_eq!(
-        overflow.counts()[0].overflows,
-        2,
-        "each process once, not once per scrape"
-    );
+    assert_eq!(value(&text, "chat_processes{container=\"c\",app=\"\",process=\"other\"}"), Some(2.0));
+    assert_eq!(overflow.counts()[0].overflows, 2, "each process once, not once per scrape");
 }

@@ -41,9 +41,7 @@ impl Totals {
         self.user_ticks += now.user_ticks.saturating_sub(earlier.user_ticks);
         self.system_ticks += now.system_ticks.saturating_sub(earlier.system_ticks);
         self.voluntary_switches += now.voluntary_switches.saturating_sub(earlier.voluntary_switches);
-        self.involuntary_switches += now
-            .involuntary_switches
-            .saturating_sub(earlier.involuntary_switches);
+        self.involuntary_switches += now.involuntary_switches.saturating_sub(earlier.involuntary_switches);
         if let Some((read, written)) = now.io {
             let (read_before, written_before) = earlier.io.unwrap_or_default();
             let total = self.io.get_or_insert_default();

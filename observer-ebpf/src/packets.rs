@@ -1,0 +1,311 @@
+//! A target's packets: which bytes went, when the first did, how long the round trip takes.
+//! Everything is decided by sequence numbers, so that what is sent twice counts once.
+
+use core::ptr;
+
+use aya_ebpf::{
+    bindings::{
+        __sk_buff, bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
+    },
+    helpers::{bpf_ktime_get_ns, bpf_sk_fullsock, bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_sock},
+    macros::cgroup_skb,
+    programs::SkBuffContext,
+};
+use observer_ebpf::{
+    connection::{BASED, CONNECTING, Connection, PEER_FIN_SEEN, is_open, peer_key},
+    histogram::SHORT_NS,
+    peer::Direction,
+};
+
+use crate::{count::add, peers, sockets};
+
+/// IANA's number of TCP.
+const TCP: u32 = 6;
+/// `AF_INET`, include/linux/socket.h.
+const INET: u32 = 2;
+/// TCP flags, RFC 9293 section 3.1.
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+/// A connection's round-trip time is sampled at most this often.
+const RTT_INTERVAL_NS: u64 = 1_000_000_000;
+/// The result that lets a packet pass.
+const PASS: i32 = 1;
+
+/// Packets that the target's sockets receive, before TCP has looked at them.
+#[cgroup_skb(ingress)]
+fn packet_ingress(ctx: SkBuffContext) -> i32 {
+    receive(ctx.skb.skb);
+    PASS
+}
+
+/// Packets that the target's sockets send, retransmissions among them, before they are cut into segments.
+#[cgroup_skb(egress)]
+fn packet_egress(ctx: SkBuffContext) -> i32 {
+    send(ctx.skb.skb);
+    PASS
+}
+
+#[inline(always)]
+fn receive(skb: *mut __sk_buff) -> Option<()> {
+    let (socket, connection) = connection(skb)?;
+    let segment = segment(skb)?;
+    // SAFETY: reads the clock.
+    let now = unsafe { bpf_ktime_get_ns() };
+    // A handshake that is under way has no positions yet.
+    if connection.flags & BASED == 0 {
+        return None;
+    }
+    if segment.payload > 0 || segment.flags & FIN != 0 {
+        connection.segment_received(segment.sequence, segment.payload);
+    }
+    if segment.flags & FIN != 0 {
+        connection.flags |= PEER_FIN_SEEN;
+    }
+    if segment.payload > 0 && connection.first_byte_ns == 0 {
+        connection.first_byte_ns = now;
+    }
+    if now.wrapping_sub(connection.rtt_ns) >= RTT_INTERVAL_NS {
+        connection.rtt_ns = now;
+        sample_rtt(socket, connection);
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn send(skb: *mut __sk_buff) -> Option<()> {
+    let (_, connection) = connection(skb)?;
+    let segment = segment(skb)?;
+    if connection.stage == CONNECTING && segment.flags & SYN != 0 {
+        connection.sent_base = segment.sequence.wrapping_add(1);
+        connection.segment_sent(connection.sent_base, segment.payload);
+        return None;
+    }
+    if segment.payload == 0 {
+        return None;
+    }
+    connection.segment_sent(segment.sequence, segment.payload);
+    if connection.first_byte_ns == 0 {
+        // SAFETY: reads the clock.
+        connection.first_byte_ns = unsafe { bpf_ktime_get_ns() };
+    }
+    Some(())
+}
+
+/// The connection that a packet belongs to, if it is one of the target that the program is attached for.
+#[inline(always)]
+fn connection(skb: *mut __sk_buff) -> Option<(*mut bpf_sock, &'static mut Connection)> {
+    // SAFETY: a field of the program's context.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    let target = sockets::target();
+    // SAFETY: the context's socket, not null.
+    let connection = match unsafe { sockets::connection(socket.cast()) } {
+        Some(connection) => connection,
+        None => adopt(skb, socket, target)?,
+    };
+    // Cgroups nest, and so may targets: the innermost one has the connection.
+    if connection.peer.target != target {
+        return None;
+    }
+    if connection.flags & BASED == 0 && connection.stage != CONNECTING {
+        base(socket, connection)?;
+    }
+    Some((socket, connection))
+}
+
+/// Takes in a connection that was open before the programs were attached.
+#[inline(always)]
+fn adopt(skb: *mut __sk_buff, socket: *mut bpf_sock, target: u32) -> Option<&'static mut Connection> {
+    if target == 0 {
+        return None;
+    }
+    // SAFETY: the context's socket, not null; the fields are those of a full socket after the check.
+    unsafe {
+        let socket = bpf_sk_fullsock(socket);
+        if socket.is_null() || (*socket).protocol != TCP || !is_open((*socket).state) {
+            return None;
+        }
+        let (local_port, remote) = ((*socket).src_port as u16, remote_address(socket));
+        let direction =
+            if has_listener(skb, socket, local_port) { Direction::Inbound } else { Direction::Outbound };
+        let peer = peer_key(target, direction, remote, u16::from_be((*socket).dst_port));
+        let mut initial = Connection::adopted(peer, (*socket).state, bpf_ktime_get_ns());
+        let connection = sockets::make_connection(socket.cast(), &mut initial)?;
+        let totals = peers::totals(&connection.peer)?;
+        add(&raw mut (*totals).preexisting, 1);
+        Some(connection)
+    }
+}
+
+/// The peer's address, IPv4 as IPv4-mapped.
+///
+/// # Safety
+/// `socket` is a full socket.
+#[inline(always)]
+unsafe fn remote_address(socket: *const bpf_sock) -> [u8; 16] {
+    let mut address = [0_u8; 16];
+    // SAFETY: the caller's; fields are read one by one because the verifier accepts no other access.
+    unsafe {
+        let words = if (*socket).family == INET {
+            [0, 0, u32::to_be(0xffff), (*socket).dst_ip4]
+        } else {
+            [
+                ptr::read_volatile(&raw const (*socket).dst_ip6[0]),
+                ptr::read_volatile(&raw const (*socket).dst_ip6[1]),
+                ptr::read_volatile(&raw const (*socket).dst_ip6[2]),
+                ptr::read_volatile(&raw const (*socket).dst_ip6[3]),
+            ]
+        };
+        ptr::write_unaligned((&raw mut address).cast(), words);
+    }
+    address
+}
+
+/// Whether a socket listens where this one is bound: then the target accepted it. The remote end of the look-up
+/// is one that no connection has, so that it finds listeners only.
+///
+/// # Safety
+/// `socket` is a full socket.
+#[inline(always)]
+unsafe fn has_listener(skb: *mut __sk_buff, socket: *const bpf_sock, local_port: u16) -> bool {
+    /// `TCP_LISTEN`, include/net/tcp_states.h.
+    const LISTEN: u32 = 10;
+    /// `BPF_F_CURRENT_NETNS`: the network namespace of the packet.
+    const CURRENT_NETNS: u64 = u64::MAX;
+    // SAFETY: the caller's; a zeroed tuple is a value; what the look-up returns is released.
+    unsafe {
+        let mut tuple: bpf_sock_tuple = core::mem::zeroed();
+        let size = if (*socket).family == INET {
+            tuple.__bindgen_anon_1.ipv4.daddr = (*socket).src_ip4;
+            tuple.__bindgen_anon_1.ipv4.dport = local_port.to_be();
+            size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>()
+        } else {
+            let local = [
+                ptr::read_volatile(&raw const (*socket).src_ip6[0]),
+                ptr::read_volatile(&raw const (*socket).src_ip6[1]),
+                ptr::read_volatile(&raw const (*socket).src_ip6[2]),
+                ptr::read_volatile(&raw const (*socket).src_ip6[3]),
+            ];
+            if local[0] == 0 && local[1] == 0 && local[2] == u32::to_be(0xffff) {
+                tuple.__bindgen_anon_1.ipv4.daddr = local[3];
+                tuple.__bindgen_anon_1.ipv4.dport = local_port.to_be();
+                size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1>()
+            } else {
+                tuple.__bindgen_anon_1.ipv6.daddr = local;
+                tuple.__bindgen_anon_1.ipv6.dport = local_port.to_be();
+                size_of::<bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2>()
+            }
+        };
+        let found = bpf_skc_lookup_tcp(skb.cast(), &raw mut tuple, size as u32, CURRENT_NETNS, 0);
+        if found.is_null() {
+            return false;
+        }
+        let listens = (*found).state == LISTEN;
+        bpf_sk_release(found.cast());
+        listens
+    }
+}
+
+/// Finds out where an adopted connection stands: its bytes count from here on.
+#[inline(always)]
+fn base(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> {
+    // SAFETY: the context's socket, not null; each helper checks what it is given.
+    unsafe {
+        let tcp = bpf_tcp_sock(socket);
+        if tcp.is_null() {
+            return None;
+        }
+        connection.sent_base = (*tcp).snd_nxt;
+        connection.received_base = (*tcp).rcv_nxt;
+        connection.retransmitted_base = (*tcp).total_retrans;
+    }
+    connection.flags |= BASED;
+    Some(())
+}
+
+#[inline(always)]
+fn sample_rtt(socket: *mut bpf_sock, connection: &Connection) -> Option<()> {
+    // SAFETY: the context's socket, not null; `totals` is a value of the map of peers.
+    unsafe {
+        let tcp = bpf_tcp_sock(socket);
+        if tcp.is_null() || (*tcp).srtt_us == 0 {
+            return None;
+        }
+        // The kernel keeps eight times the microseconds (include/linux/tcp.h).
+        let rtt_ns = u64::from((*tcp).srtt_us >> 3) * 1000;
+        let totals = peers::totals(&connection.peer)?;
+        peers::observe(&raw mut (*totals).rtt, &SHORT_NS, rtt_ns);
+    }
+    Some(())
+}
+
+/// What is needed of a TCP segment's head.
+struct Segment {
+    sequence: u32,
+    flags: u8,
+    /// Bytes of payload, of all segments that offloading has put together.
+    payload: u32,
+}
+
+/// Reads the IP and TCP headers, which are always in the packet's linear part.
+#[inline(always)]
+fn segment(skb: *mut __sk_buff) -> Option<Segment> {
+    // SAFETY: fields of the program's context; each load is behind a comparison with the end of the data.
+    unsafe {
+        let (start, end) = ((*skb).data as usize, (*skb).data_end as usize);
+        if start + 20 > end {
+            return None;
+        }
+        let first = *(start as *const u8);
+        let (protocol, offset) = match first >> 4 {
+            4 => (*((start + 9) as *const u8), usize::from(first & 0xf) * 4),
+            6 => transport_of_ipv6(start, end)?,
+            _ => return None,
+        };
+        let header = start + offset;
+        if u32::from(protocol) != TCP || header + 20 > end {
+            return None;
+        }
+        let sequence = u32::from_be(*((header + 4) as *const u32));
+        let header_length = u32::from(*((header + 12) as *const u8) >> 4) * 4;
+        let flags = *((header + 13) as *const u8);
+        // The packet's own length and not that of the IP header, which is 0 in packets over 64 KiB.
+        let payload = (*skb).len.checked_sub(offset as u32 + header_length)?;
+        Some(Segment { sequence, flags, payload })
+    }
+}
+
+/// Protocol and offset behind the extension headers of IPv6 (RFC 8200 section 4), of which TCP has few.
+///
+/// # Safety
+/// `start` and `end` are the bounds of the packet's data.
+#[inline(always)]
+unsafe fn transport_of_ipv6(start: usize, end: usize) -> Option<(u8, usize)> {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const DESTINATION: u8 = 60;
+    const MOST: usize = 3;
+    if start + 40 > end {
+        return None;
+    }
+    let mut offset = 40;
+    // SAFETY: the caller's; each load is behind a comparison with the end of the data.
+    unsafe {
+        let mut protocol = *((start + 6) as *const u8);
+        for _ in 0..MOST {
+            if !matches!(protocol, HOP_BY_HOP | ROUTING | DESTINATION) {
+                break;
+            }
+            let header = start + offset;
+            if header + 8 > end {
+                return None;
+            }
+            protocol = *(header as *const u8);
+            offset += (usize::from(*((header + 1) as *const u8)) + 1) * 8;
+        }
+        Some((protocol, offset))
+    }
+}
