@@ -109,6 +109,9 @@ impl ContainerCollector {
         let mut sums: Option<Gauges> = None;
         let mut attached = HashMap::with_capacity(target.cgroups.len());
         for cgroup in &target.cgroups {
+            let Some(directory) = self.mounts.directory(cgroup) else {
+                continue;
+            };
             let mut seen = match state.cgroups.remove(&cgroup.id) {
                 Some(seen) if !seen.v1.is_empty() || seen.looked_for_v1.elapsed() < RETRY_V1 => seen,
                 before => Seen {
@@ -117,7 +120,7 @@ impl ContainerCollector {
                     looked_for_v1: Instant::now(),
                 },
             };
-            let (counters, gauges) = usage::read(&self.mounts.directory(cgroup), &seen.v1, &mut reader);
+            let (counters, gauges) = usage::read(&directory, &seen.v1, &mut reader);
             state.totals.add(counters, &mut seen.counted);
             sums = Some(sums.map_or(gauges, |sums| sums.plus(gauges)));
             attached.insert(cgroup.id, seen);

@@ -4,7 +4,7 @@
 use std::fs;
 
 use super::*;
-use crate::targets::{Cgroup, Labels, StateCounts};
+use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
 
 /// A list of targets that a test replaces.
 #[derive(Default)]
@@ -31,7 +31,7 @@ impl Host {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let targets = Arc::new(Changing::default());
-        let mounts = CgroupMounts { unified: root.path().to_owned(), v1: Vec::new() };
+        let mounts = CgroupMounts { unified: Hierarchy::at(root.path()), v1: Vec::new() };
         let collector = ContainerCollector::new(
             Arc::clone(&targets) as Arc<dyn TargetList>,
             root.path().join("proc"),
@@ -115,7 +115,7 @@ fn the_files_of_v1_are_read_where_v2_has_none() {
         root: "/".into(),
         mount_point: root.path().join(text),
     };
-    let mounts = CgroupMounts { unified: root.path().join("unified"), v1: vec![v1("cpu")] };
+    let mounts = CgroupMounts { unified: Hierarchy::at(root.path().join("unified")), v1: vec![v1("cpu")] };
     for (path, text) in [
         ("unified/5/cgroup.procs", ""),
         ("cpu/5/cpuacct.usage", "1500000000\n"),

@@ -39,7 +39,7 @@ impl TargetCollector {
     }
 
     fn is_up(&self, target: &Target) -> bool {
-        let mut directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
+        let mut directories = target.cgroups.iter().filter_map(|cgroup| self.mounts.directory(cgroup));
         directories.any(|directory| populated(&directory))
     }
 }

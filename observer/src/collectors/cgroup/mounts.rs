@@ -10,17 +10,17 @@ use anyhow::Context as _;
 use procfs::process::{MountInfo, Process};
 
 use super::files;
-use crate::targets::Cgroup;
+use crate::targets::{Cgroup, cgroups::Hierarchy};
 
 /// The v1 controllers whose files are read.
 const CONTROLLERS: &[&str] = &["blkio", "cpu", "cpuacct", "memory", "pids"];
 
-/// The mounts of the cgroup hierarchies, as the agent sees them.
+/// The cgroup hierarchies, as the agent sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupMounts {
-    /// Mount point of the v2 hierarchy.
-    pub unified: PathBuf,
-    /// The v1 hierarchies: none on a unified host.
+    /// That of v2.
+    pub unified: Hierarchy,
+    /// Those of v1: none on a unified host.
     pub v1: Vec<V1Mount>,
 }
 
@@ -40,49 +40,40 @@ pub struct V1Mount {
 pub struct V1Directories(Vec<(&'static str, PathBuf)>);
 
 impl CgroupMounts {
-    /// Reads the mounts that the agent itself sees.
-    pub fn read(proc_root: &Path) -> anyhow::Result<Self> {
+    /// Finds the v1 hierarchies beside the v2 one among the mounts that the agent itself sees.
+    pub fn read(unified: Hierarchy, proc_root: &Path) -> anyhow::Result<Self> {
         let path = proc_root.join("self/mountinfo");
         let mountinfo = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         // A mount point may have any bytes in its name; those of cgroup hierarchies are plain.
-        Self::parse(&String::from_utf8_lossy(&mountinfo)).with_context(|| {
-            format!(
-                "no cgroup v2 hierarchy in {}: mount one with `mount -t cgroup2 none /sys/fs/cgroup`",
-                path.display()
-            )
-        })
+        Ok(Self::parse(unified, &String::from_utf8_lossy(&mountinfo)))
     }
 
-    /// Finds the hierarchies in the text of `/proc/PID/mountinfo`; none without a v2 hierarchy. Where one is mounted
-    /// more than once, the first mount of its root wins, else the first.
-    pub fn parse(mountinfo: &str) -> Option<Self> {
+    /// Finds the v1 hierarchies in the text of `/proc/PID/mountinfo`. Where one is mounted more than once, the first
+    /// mount of its root wins, else the first.
+    pub fn parse(unified: Hierarchy, mountinfo: &str) -> Self {
         let mut mounts: Vec<MountInfo> = mountinfo
             .lines()
             .filter_map(|line| MountInfo::from_line(line).ok())
-            .filter(|mount| matches!(mount.fs_type.as_str(), "cgroup" | "cgroup2"))
+            .filter(|mount| mount.fs_type == "cgroup")
             .collect();
         mounts.sort_by_key(|mount| mount.root != "/");
-        let unified = mounts.iter().find(|mount| mount.fs_type == "cgroup2")?;
-        let mut found = Self { unified: unified.mount_point.clone(), v1: Vec::new() };
-        for mount in mounts.iter().filter(|mount| mount.fs_type == "cgroup") {
+        let mut found = Self { unified, v1: Vec::new() };
+        for mount in mounts {
             let free = |controller: &&str| {
                 mount.super_options.contains_key(*controller) && found.v1(controller).is_none()
             };
             let controllers: Vec<&'static str> = CONTROLLERS.iter().copied().filter(free).collect();
             if !controllers.is_empty() {
-                found.v1.push(V1Mount {
-                    controllers,
-                    root: PathBuf::from(&mount.root),
-                    mount_point: mount.mount_point.clone(),
-                });
+                let (root, mount_point) = (PathBuf::from(mount.root), mount.mount_point);
+                found.v1.push(V1Mount { controllers, root, mount_point });
             }
         }
-        Some(found)
+        found
     }
 
-    /// The directory of a v2 cgroup.
-    pub fn directory(&self, cgroup: &Cgroup) -> PathBuf {
-        self.unified.join(relative(&cgroup.path))
+    /// The v2 directory of a cgroup; `None` where the mounted part of the hierarchy does not hold it.
+    pub fn directory(&self, cgroup: &Cgroup) -> Option<PathBuf> {
+        self.unified.directory(&cgroup.path)
     }
 
     /// The directories of the v1 controllers for a v2 cgroup. Runtimes give a container the same path in every
@@ -93,7 +84,8 @@ impl CgroupMounts {
         if self.v1.is_empty() {
             return found;
         }
-        let processes = files::processes(&self.directory(cgroup));
+        let processes =
+            self.directory(cgroup).map(|directory| files::processes(&directory)).unwrap_or_default();
         let paths = processes
             .first()
             .and_then(|pid| Process::new_with_root(proc_root.join(pid.to_string())).ok())
@@ -141,11 +133,6 @@ impl V1Directories {
     }
 }
 
-/// A path below a hierarchy's root, without the slash that would make `join` forget the root.
-fn relative(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,18 +152,15 @@ a line that nobody knows
     }
 
     #[test]
-    fn hierarchies_are_found_on_hybrid_and_unified_hosts() {
-        let hybrid = CgroupMounts::parse(HYBRID).unwrap();
-        assert_eq!(hybrid.unified, Path::new("/sys/fs/cgroup/unified"));
+    fn v1_hierarchies_are_found_on_hybrid_hosts_only() {
+        let unified = || Hierarchy::at("/sys/fs/cgroup/unified");
+        let hybrid = CgroupMounts::parse(unified(), HYBRID);
         let point = |controller| hybrid.v1(controller).map(|mount| mount.mount_point.to_str().unwrap());
         assert_eq!(point("memory"), Some("/sys/fs/cgroup/memory"));
         assert_eq!(point("cpuacct"), Some("/sys/fs/cgroup/cpu,cpuacct"));
         assert_eq!(point("pids"), None);
-        let unified =
-            CgroupMounts::parse("24 1 0:22 / /sys/fs/cgroup rw - cgroup2 none rw,nsdelegate").unwrap();
-        assert_eq!(unified.directory(&cgroup("/docker/8a1f")), Path::new("/sys/fs/cgroup/docker/8a1f"));
-        assert!(unified.v1.is_empty());
-        assert_eq!(CgroupMounts::parse("27 1 254:0 / / rw - ext4 /dev/vda rw"), None);
+        let mountinfo = "24 1 0:22 / /sys/fs/cgroup rw - cgroup2 none rw,nsdelegate";
+        assert!(CgroupMounts::parse(unified(), mountinfo).v1.is_empty());
     }
 
     /// A hybrid host in a folder: v2 with one cgroup of process 7, memory in a v1 mount beside it.
@@ -191,7 +175,7 @@ a line that nobody knows
         write(&format!("memory{v1_path}/cgroup.procs"), v1_processes);
         write("proc/7/cgroup", &format!("4:memory:{v1_path}\n0::/chat\n"));
         let mounts = CgroupMounts {
-            unified: root.path().join("unified"),
+            unified: Hierarchy::at(root.path().join("unified")),
             v1: vec![V1Mount {
                 controllers: vec!["memory"],
                 root: PathBuf::from("/"),

@@ -126,7 +126,7 @@ impl ProcessCollector {
 
     /// Brings a target's state up to date and sums what lives.
     fn update(&self, state: &mut State, target: &Target) -> BTreeMap<Arc<str>, Sums> {
-        let directories = target.cgroups.iter().map(|cgroup| self.mounts.directory(cgroup));
+        let directories = target.cgroups.iter().filter_map(|cgroup| self.mounts.directory(cgroup));
         let mut pids: Vec<i32> = directories.flat_map(|directory| processes(&directory)).collect();
         pids.sort_unstable();
         pids.dedup();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::targets::{Cgroup, Labels, StateCounts};
+use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
 
 /// A list of targets that does not change.
 struct Fixed(Arc<[Target]>);
@@ -32,7 +32,7 @@ fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollect
         cgroups: vec![Cgroup { path: "/cgroup".into(), id: 1 }],
         restarts: 0,
     };
-    let mounts = CgroupMounts { unified: root.to_owned(), v1: Vec::new() };
+    let mounts = CgroupMounts { unified: Hierarchy::at(root), v1: Vec::new() };
     let overflow = LabelOverflow::default();
     fs::create_dir_all(root.join("cgroup")).unwrap();
     let targets = Arc::new(Fixed(Arc::new([target])));
