@@ -72,6 +72,11 @@ impl Hierarchy {
         })
     }
 
+    /// The hierarchy, mounted whole at a directory that is known.
+    pub fn at(mount_point: impl Into<PathBuf>) -> Self {
+        Self { mount_point: mount_point.into(), mount_root: PathBuf::from("/") }
+    }
+
     /// Where it is mounted.
     pub fn mount_point(&self) -> &Path {
         &self.mount_point
