@@ -11,14 +11,17 @@ use crate::{step, toolchain::Toolchain, workspace};
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
 /// Builds the object and then `packages` with their programs, optimised; returns the path of the agent.
+/// One cargo run for each package: in a common one cargo would unite the features of their dependencies, and every
+/// change between one and two packages would build those again.
 pub(crate) fn build(toolchain: &Toolchain, packages: &[&str]) -> Result<PathBuf> {
     let object = kernel_object(toolchain)?;
-    let mut cargo = workspace::cargo(["build", "--release"]);
-    cargo.env("OBSERVER_EBPF_OBJECT", &object);
     for package in packages {
-        cargo.args(["--package", package]);
+        let mut cargo = workspace::cargo(["build", "--release", "--package", package]);
+        step::run(
+            &format!("building {package}"),
+            cargo.env("OBSERVER_EBPF_OBJECT", &object),
+        )?;
     }
-    step::run(&format!("building {}", packages.join(" and ")), &mut cargo)?;
     Ok(workspace::agent())
 }
 
