@@ -1,1 +1,86 @@
-fn main() {}
+//! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `check`, `metrics-doc`.
+//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages` and `linker`.
+
+mod build;
+mod check;
+mod demo;
+mod linker;
+mod metrics_doc;
+mod packages;
+mod run;
+mod setup;
+mod step;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Builds, shows and tests observer.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the build needs and is missing, and say which eBPF toolchain is used.
+    Setup {
+        /// Also install the programs that the end-to-end tests start.
+        #[arg(long)]
+        tests: bool,
+    },
+    /// Build the kernel object and the agent with the object inside it.
+    Build,
+    /// Build the agent and start it with the arguments after `--`.
+    Run {
+        /// Arguments of `observer`, for example `check` or `run --target container:lobe*`.
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Watch a demo chat service under load, live; ends with Ctrl-C.
+    Demo {
+        /// End after this many seconds.
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+    },
+    /// Run every test: unit tests, then end to end in cgroups and containers.
+    Test,
+    /// Format, lints for both halves, unit tests and generated documents, as continuous integration wants them.
+    Check {
+        /// Also run the end-to-end tests.
+        #[arg(long)]
+        end_to_end: bool,
+    },
+    /// Write docs/metrics.md from the agent's own reference.
+    MetricsDoc {
+        /// Only compare, and fail where the file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Setup { tests } => setup::setup(tests).map(drop),
+        Command::Build => {
+            setup::setup(false).and_then(|toolchain| build::build(&toolchain, &["observer"]).map(drop))
+        }
+        Command::Run { arguments } => run::run(&arguments),
+        Command::Demo { seconds } => demo::demo(seconds),
+        Command::Test => test::test(),
+        Command::Check { end_to_end } => check::check(end_to_end),
+        Command::MetricsDoc { check } => metrics_doc::metrics_doc(check),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

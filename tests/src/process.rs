@@ -1,0 +1,211 @@
+//! A program in the background: its output is read as it comes, and it never outlives its owner.
+//! Signals go to its own pid only.
+
+use std::{
+    env,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a program may take to end after SIGTERM before it is killed.
+const TERMINATE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the end of a program is looked for; `wait` has no time limit of its own.
+const POLL: Duration = Duration::from_millis(5);
+
+/// What a program wrote so far, by line, both outputs in the order of arrival.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
+}
+
+impl Log {
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running program; it is killed when this is dropped.
+pub struct Background {
+    name: String,
+    child: Child,
+    log: Arc<Log>,
+}
+
+impl Background {
+    /// Starts `command`, in a process group of its own so that Ctrl-C reaches only the starter.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let log = Arc::new(Log::default());
+        if let Some(stdout) = child.stdout.take() {
+            follow(stdout, Arc::clone(&log));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            follow(stderr, Arc::clone(&log));
+        }
+        Ok(Self { name, child, log })
+    }
+
+    /// The program's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All it wrote so far.
+    pub fn output(&self) -> String {
+        self.log.lines().join("\n")
+    }
+
+    /// The first non-empty answer of `find` over its lines, waited for at most `limit`.
+    pub fn wait_for<T>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let lines = self.log.lines();
+            if let Some(found) = lines.iter().find_map(|line| find(line)) {
+                return Ok(found);
+            }
+            drop(self.log.grown.wait_timeout(lines, Duration::from_millis(50)));
+            if let Some(status) = self.exited()? {
+                bail!(
+                    "{} ended ({status}) before {what}; it wrote:\n{}",
+                    self.name,
+                    self.output()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} gave no {what} within {limit:?}; it wrote:\n{}",
+                    self.name,
+                    self.output()
+                );
+            }
+        }
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.child
+            .try_wait()
+            .with_context(|| format!("cannot wait for {}", self.name))
+    }
+
+    /// Sends it `signal`.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.child.id())
+            .ok()
+            .and_then(Pid::from_raw)
+            .context("the pid is out of range")?;
+        kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", self.name))
+    }
+
+    /// Waits at most `limit` for its end.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.exited()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{} did not end within {limit:?}; it wrote:\n{}",
+                    self.name,
+                    self.output()
+                );
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// Asks it to end by SIGTERM; how it ended. One that does not end is killed, and that is an error.
+    pub fn stop(mut self) -> Result<ExitStatus> {
+        if let Some(status) = self.exited()? {
+            return Ok(status);
+        }
+        self.signal(Signal::TERM)?;
+        self.wait(TERMINATE_WITHIN)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // Both fail only where it has ended and been waited for, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether this process is root, which making cgroups and loading programs needs.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A program of this package, built beside the one that runs.
+pub fn own_program(name: &str) -> Result<PathBuf> {
+    let own = env::current_exe().context("cannot find the path of this program")?;
+    Ok(own.with_file_name(name))
+}
+
+/// Reads `output` to its end in a thread of its own, so that a full pipe never stops the program.
+fn follow(output: impl Read + Send + 'static, log: Arc<Log>) {
+    thread::spawn(move || {
+        let mut reader = BufReader::new(output);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            log.lines()
+                .push(String::from_utf8_lossy(&line).trim_end().to_owned());
+            log.grown.notify_all();
+            line.clear();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Background {
+        Background::start(Command::new("sh").args(["-c", script])).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_waited_for_and_the_program_stopped_by_signal() {
+        let mut program = shell("echo ready 42 >&2; exec sleep 100");
+        let limit = Duration::from_secs(10);
+        let number = program.wait_for("number", limit, |line| {
+            line.strip_prefix("ready ").map(str::to_owned)
+        });
+        assert_eq!(number.unwrap(), "42");
+        let status = program.stop().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));
+    }
+
+    #[test]
+    fn the_end_of_the_program_ends_the_wait_and_shows_what_it_wrote() {
+        let error = shell("echo broken; exit 3")
+            .wait_for("line", Duration::from_secs(10), |_| None::<()>)
+            .unwrap_err();
+        assert!(error.to_string().contains("broken"), "{error}");
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+    }
+}

@@ -1,0 +1,60 @@
+//! `cargo xtask build`: the kernel object first, then the agent with the object inside it.
+//! The object has a target folder of its own, so that the two builds do not undo each other's work.
+
+use std::{env::consts::ARCH, path::PathBuf, process::Command};
+
+use anyhow::{Result, bail};
+
+use crate::{step, toolchain::Toolchain, workspace};
+
+/// The target of the kernel object; every architecture that is supported is little-endian.
+pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
+
+/// Builds the object and then `packages` with their programs, optimised; returns the path of the agent.
+/// One cargo run for each package: in a common one cargo would unite the features of their dependencies, and every
+/// change between one and two packages would build those again.
+pub(crate) fn build(toolchain: &Toolchain, packages: &[&str]) -> Result<PathBuf> {
+    let object = kernel_object(toolchain)?;
+    for package in packages {
+        let mut cargo = workspace::cargo(["build", "--release", "--package", package]);
+        step::run(
+            &format!("building {package}"),
+            cargo.env("OBSERVER_EBPF_OBJECT", &object),
+        )?;
+    }
+    Ok(workspace::agent())
+}
+
+/// Builds the kernel object; returns its path.
+pub(crate) fn kernel_object(toolchain: &Toolchain) -> Result<PathBuf> {
+    let mut cargo = toolchain.compiler.cargo();
+    cargo.args(["build", "--release"]);
+    kernel_options(&mut cargo, toolchain, "")?;
+    step::run("building the kernel object", &mut cargo)?;
+    Ok(kernel_target_dir().join(BPF_TARGET).join("release/observer-ebpf"))
+}
+
+/// Tells `cargo` of the kernel half: package, target, linker and flags, and `more_flags` for the compiler.
+pub(crate) fn kernel_options(cargo: &mut Command, toolchain: &Toolchain, more_flags: &str) -> Result<()> {
+    if !matches!(ARCH, "x86_64" | "aarch64") {
+        bail!("observer is built for x86_64 and aarch64, and this machine is {ARCH}");
+    }
+    let linker = toolchain.linker.display();
+    cargo
+        .args(["--package", "observer-ebpf", "--bin", "observer-ebpf", "--features", "kernel"])
+        .args(["-Zbuild-std=core", "--target", BPF_TARGET, "--target-dir"])
+        .arg(kernel_target_dir())
+        // BTF is made from the debug information; `bpf_target_arch` selects the layout of registers in aya-ebpf.
+        .env(
+            "RUSTFLAGS",
+            format!(
+                "-Clinker={linker} -Clink-arg=--btf -Cdebuginfo=2 --cfg=bpf_target_arch=\"{ARCH}\" {more_flags}"
+            ),
+        );
+    Ok(())
+}
+
+/// The kernel half's own target folder.
+fn kernel_target_dir() -> PathBuf {
+    workspace::target_dir().join("ebpf")
+}
