@@ -40,10 +40,7 @@ impl Daemon {
     fn spawn(directory: &Path) -> anyhow::Result<Child> {
         let script = "ip link set lo up; exec dockerd --data-root $D/data --exec-root $D/exec \
             --pidfile $D/docker.pid -H unix://$D/docker.sock";
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(directory.join("log"))?;
+        let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
         Command::new("unshare")
             .args(["-n", "sh", "-c", script])
             .env("D", directory)
@@ -77,13 +74,7 @@ impl Daemon {
         fs::create_dir_all(root.join("bin"))?;
         fs::copy("/bin/busybox", root.join("bin/sh")).context("no busybox: run `cargo xtask setup`")?;
         let archive = self.directory.path().join("rootfs.tar");
-        let packed = Command::new("tar")
-            .arg("-C")
-            .arg(&root)
-            .arg("-cf")
-            .arg(&archive)
-            .arg(".")
-            .status()?;
+        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status()?;
         ensure!(packed.success(), "tar failed");
         let archive = archive.display().to_string();
         let label = "LABEL org.opencontainers.image.version=2.4.1-label";
@@ -142,10 +133,7 @@ struct Recorder {
 impl Recorder {
     fn when(&self, path: &Path) -> Option<SystemTime> {
         let attached = self.attached.lock().ok()?;
-        attached
-            .iter()
-            .find(|(attached, _)| attached == path)
-            .map(|(_, when)| *when)
+        attached.iter().find(|(attached, _)| attached == path).map(|(_, when)| *when)
     }
 }
 
@@ -153,9 +141,7 @@ impl Attacher for Recorder {
     type Attachment = ();
 
     fn attach(&self, _: TargetId, cgroup: &Cgroup) -> anyhow::Result<()> {
-        let Ok(mut attached) = self.attached.lock() else {
-            bail!("poisoned")
-        };
+        let Ok(mut attached) = self.attached.lock() else { bail!("poisoned") };
         attached.push((cgroup.path.clone(), SystemTime::now()));
         Ok(())
     }
@@ -181,21 +167,11 @@ impl Watch {
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(inventory.run(received, async move { stopped.await.unwrap_or_default() }));
         wait_until("the first look", || handle.ready())?;
-        Ok(Self {
-            handle,
-            recorder,
-            events: Some(events),
-            stop,
-            running,
-        })
+        Ok(Self { handle, recorder, events: Some(events), stop, running })
     }
 
     fn target(&self, container: &str) -> Option<Target> {
-        self.handle
-            .targets()
-            .iter()
-            .find(|target| target.labels.container == container)
-            .cloned()
+        self.handle.targets().iter().find(|target| target.labels.container == container).cloned()
     }
 
     /// Waits until the target is as it should be, and returns it.
@@ -205,9 +181,7 @@ impl Watch {
         what: &str,
         as_wanted: impl Fn(&Target) -> bool,
     ) -> anyhow::Result<Target> {
-        wait_until(what, || {
-            self.target(container).is_some_and(|target| as_wanted(&target))
-        })?;
+        wait_until(what, || self.target(container).is_some_and(|target| as_wanted(&target)))?;
         self.target(container).context("the target is there")
     }
 
@@ -220,10 +194,7 @@ impl Watch {
 
 fn settings(daemon: &Daemon, selectors: &[&str], rescan: Duration) -> anyhow::Result<Settings> {
     Ok(Settings {
-        selectors: selectors
-            .iter()
-            .map(|text| text.parse())
-            .collect::<Result<_, _>>()?,
+        selectors: selectors.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
         docker_socket: Some(daemon.socket()),
         rescan,
         ..Settings::default()
@@ -248,10 +219,7 @@ async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
     assert_eq!(before.info.image, "lobehub/lobe-chat:1.143.3");
     assert_eq!(before.info.image_digest, digest);
     assert_eq!(before.info.container_id, id[..12]);
-    assert_eq!(
-        (before.info.runtime.as_str(), before.info.version.as_str()),
-        ("docker", "2.4.1-label")
-    );
+    assert_eq!((before.info.runtime.as_str(), before.info.version.as_str()), ("docker", "2.4.1-label"));
     assert!(before.cgroups[0].path.display().to_string().contains(&id));
     assert!(watch.target("other").is_none(), "its image is of no known app");
 
@@ -265,36 +233,18 @@ async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
     assert_ne!(returned.cgroups[0].id, before.cgroups[0].id);
 
     daemon.docker(&["rm", "-f", "before"])?;
-    watch.until("before", "it is detached and lingers", |target| {
-        target.cgroups.is_empty()
-    })?;
+    watch.until("before", "it is detached and lingers", |target| target.cgroups.is_empty())?;
     daemon.docker(&["run", "-d", "--name", "before", "lobehub/lobe-chat:1.143.3"])?;
-    let again = watch.until("before", "a new container has its name", |target| {
-        target.restarts == 2
-    })?;
+    let again = watch.until("before", "a new container has its name", |target| target.restarts == 2)?;
     assert_eq!(again.id, before.id);
     daemon.docker(&["rename", "after", "renamed"])?;
-    watch.until("renamed", "its new name is known", |target| {
-        target.cgroups.len() == 1
-    })?;
-    watch.until("after", "its old name is empty", |target| {
-        target.cgroups.is_empty()
-    })?;
+    watch.until("renamed", "its new name is known", |target| target.cgroups.len() == 1)?;
+    watch.until("after", "its old name is empty", |target| target.cgroups.is_empty())?;
 
-    let text = explain(settings(
-        &daemon,
-        &["container:ren*", "image:acme/*", "container:none"],
-        HOUR,
-    )?)
-    .await?;
-    assert!(
-        text.contains("3 containers") && text.contains("\n  renamed (app lobechat) in /"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\n  other in /") && text.contains("container:none\n  waiting:"),
-        "{text}"
-    );
+    let text =
+        explain(settings(&daemon, &["container:ren*", "image:acme/*", "container:none"], HOUR)?).await?;
+    assert!(text.contains("3 containers") && text.contains("\n  renamed (app lobechat) in /"), "{text}");
+    assert!(text.contains("\n  other in /") && text.contains("container:none\n  waiting:"), "{text}");
 
     // Docker dies and comes back: nothing is lost meanwhile, and its containers are found again.
     daemon.end()?;
@@ -316,9 +266,7 @@ async fn a_container_is_attached_before_its_first_process_runs() -> anyhow::Resu
     let watch = Watch::start(&daemon, &["container:web-*"], HOUR)?;
     let events = watch.events.clone().context("events are open")?;
     let hierarchy = Hierarchy::find(Path::new("/proc"))?;
-    let parent = hierarchy
-        .directory(Path::new("/docker"))
-        .context("the whole hierarchy is mounted")?;
+    let parent = hierarchy.directory(Path::new("/docker")).context("the whole hierarchy is mounted")?;
     let shared = daemon.directory.path().join("shared");
     fs::create_dir(&shared)?;
     for round in 0..5 {
@@ -342,23 +290,17 @@ async fn a_container_is_attached_before_its_first_process_runs() -> anyhow::Resu
         let notifier = std::thread::spawn(move || -> anyhow::Result<()> {
             wait_until("its cgroup is made", || parent.join(&id).exists())?;
             let Cgroup { path, id } = hierarchy.get(&made).context("the cgroup stays")?;
-            events
-                .blocking_send(CgroupEvent::Created { path, id })
-                .context("the inventory runs")
+            events.blocking_send(CgroupEvent::Created { path, id }).context("the inventory runs")
         });
         daemon.docker(&["start", &name])?;
-        let Ok(outcome) = notifier.join() else {
-            bail!("the notifier panicked")
-        };
+        let Ok(outcome) = notifier.join() else { bail!("the notifier panicked") };
         outcome?;
         let first_act = shared.join(round.to_string());
         wait_until("its process has acted", || first_act.exists())?;
         wait_until("it is attached", || watch.recorder.when(&path).is_some())?;
         let attached = watch.recorder.when(&path).context("attached")?;
         let first_write = fs::metadata(&first_act)?.modified()?;
-        let ahead = first_write
-            .duration_since(attached)
-            .context("attached only after its process ran")?;
+        let ahead = first_write.duration_since(attached).context("attached only after its process ran")?;
         println!("attached {ahead:?} before the first act of {name}");
     }
     watch.stop().await

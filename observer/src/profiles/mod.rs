@@ -81,14 +81,8 @@ impl Profiles {
                 owners.extend([index, index]);
             }
         }
-        let images = images
-            .build()
-            .map_err(|error| ProfileError::Glob("all of them".to_owned(), error))?;
-        Ok(Self {
-            all: profiles,
-            images,
-            owners,
-        })
+        let images = images.build().map_err(|error| ProfileError::Glob("all of them".to_owned(), error))?;
+        Ok(Self { all: profiles, images, owners })
     }
 
     /// The profile of this name.
@@ -158,10 +152,7 @@ mod tests {
         let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
         assert_eq!(names, COMPILED_IN.map(|(file, _)| file));
         for profile in profiles.iter() {
-            assert!(
-                !profile.title.is_empty() && !profile.images.is_empty(),
-                "{profile:?}"
-            );
+            assert!(!profile.title.is_empty() && !profile.images.is_empty(), "{profile:?}");
         }
     }
 
@@ -204,9 +195,6 @@ mod tests {
         let selectors = ["port:1,app=lobechat", "pid:2,app=lobe"].map(|text| text.parse().unwrap());
         assert!(profiles().check(&selectors[..1]).is_ok());
         let error = profiles().check(&selectors).unwrap_err().to_string();
-        assert!(
-            error.contains("`pid:2,app=lobe`") && error.contains("lobechat, anythingllm"),
-            "{error}"
-        );
+        assert!(error.contains("`pid:2,app=lobe`") && error.contains("lobechat, anythingllm"), "{error}");
     }
 }

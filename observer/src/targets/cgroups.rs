@@ -66,10 +66,7 @@ impl Hierarchy {
             .collect();
         let whole = mounts.iter().find(|mount| mount.root == "/");
         let mount = whole.or(mounts.first()).ok_or(HierarchyError::NoVersion2)?;
-        Ok(Self {
-            mount_point: mount.mount_point.clone(),
-            mount_root: PathBuf::from(&mount.root),
-        })
+        Ok(Self { mount_point: mount.mount_point.clone(), mount_root: PathBuf::from(&mount.root) })
     }
 
     /// The hierarchy, mounted whole at a directory that is known.
@@ -96,10 +93,7 @@ impl Hierarchy {
     /// The cgroup of this path, if it exists.
     pub fn get(&self, path: &Path) -> Option<Cgroup> {
         let metadata = fs::metadata(self.directory(path)?).ok()?;
-        metadata.is_dir().then(|| Cgroup {
-            path: path.to_owned(),
-            id: metadata.ino(),
-        })
+        metadata.is_dir().then(|| Cgroup { path: path.to_owned(), id: metadata.ino() })
     }
 
     /// Every cgroup, parents before their children. What vanishes meanwhile is left out.
@@ -119,10 +113,7 @@ impl Hierarchy {
                 }
                 let Ok(metadata) = entry.metadata() else { continue };
                 let path = path.join(entry.file_name());
-                found.push(Cgroup {
-                    path: path.clone(),
-                    id: entry.ino(),
-                });
+                found.push(Cgroup { path: path.clone(), id: entry.ino() });
                 // Two links are `.` and the parent's entry: no child. It spares reading the dozens of
                 // files of each leaf, which is most of a walk's cost. File systems that do not count
                 // report 1.
@@ -227,12 +218,8 @@ mod tests {
     fn a_walk_finds_every_directory_with_its_inode() {
         let host = Host::new();
         let made = ["/docker", "/docker/a", "/docker/a/b", "/system.slice"].map(|path| host.cgroup(path));
-        let walked: BTreeSet<(PathBuf, u64)> = host
-            .hierarchy()
-            .walk()
-            .into_iter()
-            .map(|cgroup| (cgroup.path, cgroup.id))
-            .collect();
+        let walked: BTreeSet<(PathBuf, u64)> =
+            host.hierarchy().walk().into_iter().map(|cgroup| (cgroup.path, cgroup.id)).collect();
         assert_eq!(walked.len(), made.len() + 1, "{walked:?}");
         for cgroup in made {
             assert!(walked.contains(&(cgroup.path.clone(), cgroup.id)), "{cgroup:?}");

@@ -115,10 +115,7 @@ mod tests {
     fn a_unit_is_the_cgroup_s_own_name() {
         let unit = |path| unit_of_cgroup(Path::new(path));
         assert_eq!(unit("/system.slice/chat.service"), Some("chat.service"));
-        assert_eq!(
-            unit("/user.slice/user-1.slice/user@1.service"),
-            Some("user@1.service")
-        );
+        assert_eq!(unit("/user.slice/user-1.slice/user@1.service"), Some("user@1.service"));
         assert_eq!(unit("/system.slice/_cpu.service"), Some("cpu.service"));
         assert_eq!(unit("/init.scope"), Some("init.scope"));
         assert_eq!(unit("/system.slice"), None);

@@ -115,10 +115,7 @@ async fn session(
 ) -> anyhow::Result<()> {
     let session = Session::open(socket).await?;
     // From before the list, so that no change falls between the two; a second for the rounding.
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)?
-        .as_secs()
-        .saturating_sub(1);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs().saturating_sub(1);
     let containers = session.all().await?;
     on_listed(containers.len());
     if updates.send(Update::All(containers)).await.is_err() {
@@ -127,15 +124,9 @@ async fn session(
     let filters = HashMap::from([
         ("type", vec!["container"]),
         // podman says `died` and `remove` where Docker says `die` and `destroy`.
-        (
-            "event",
-            vec!["create", "start", "die", "died", "rename", "destroy", "remove"],
-        ),
+        ("event", vec!["create", "start", "die", "died", "rename", "destroy", "remove"]),
     ]);
-    let options = EventsOptionsBuilder::new()
-        .since(&since.to_string())
-        .filters(&filters)
-        .build();
+    let options = EventsOptionsBuilder::new().since(&since.to_string()).filters(&filters).build();
     let mut events = std::pin::pin!(session.docker.events(Some(options)));
     loop {
         let update = tokio::select! {
@@ -165,23 +156,13 @@ struct Session {
 
 impl Session {
     async fn open(socket: &Path) -> anyhow::Result<Self> {
-        let path = socket
-            .to_str()
-            .context("the path of Docker's socket is not UTF-8")?;
+        let path = socket.to_str().context("the path of Docker's socket is not UTF-8")?;
         let docker = Docker::connect_with_unix(path, ANSWER_SECONDS, API_DEFAULT_VERSION)?;
-        let docker = docker
-            .negotiate_version()
-            .await
-            .context("asking Docker for its version")?;
+        let docker = docker.negotiate_version().await.context("asking Docker for its version")?;
         let version = docker.version().await.context("asking Docker for its version")?;
         let components = version.components.unwrap_or_default();
-        let podman = components
-            .iter()
-            .any(|component| component.name.starts_with("Podman"));
-        Ok(Self {
-            docker,
-            runtime: if podman { "podman" } else { "docker" },
-        })
+        let podman = components.iter().any(|component| component.name.starts_with("Podman"));
+        Ok(Self { docker, runtime: if podman { "podman" } else { "docker" } })
     }
 
     async fn all(&self) -> anyhow::Result<Vec<Container>> {
@@ -213,10 +194,7 @@ impl Session {
             if attempt == ATTEMPTS {
                 filters.insert("status", vec!["created", "running", "paused"]);
             }
-            let options = ListContainersOptionsBuilder::new()
-                .all(true)
-                .filters(&filters)
-                .build();
+            let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
             let answer = self.docker.list_containers(Some(options));
             let answer = tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS), answer).await;
             match answer.context("Docker does not answer")? {
@@ -232,10 +210,7 @@ impl Session {
 
     /// A list names an image by its id once its tag has moved to a newer one; the container itself still knows.
     async fn restore_image(&self, container: &mut Container) {
-        let inspected = self
-            .docker
-            .inspect_container(&container.id, None::<InspectContainerOptions>)
-            .await;
+        let inspected = self.docker.inspect_container(&container.id, None::<InspectContainerOptions>).await;
         let config = inspected.ok().and_then(|it| it.config);
         if let Some(image) = config.as_ref().and_then(|it| it.image.clone()) {
             let labels = config.and_then(|it| it.labels).unwrap_or_default();
@@ -255,14 +230,9 @@ impl Session {
         let Update::Changed(mut container) = self.describe(id).await? else {
             return Ok(Some(Update::Deleted(id.to_owned())));
         };
-        let inspected = self
-            .docker
-            .inspect_container(id, None::<InspectContainerOptions>)
-            .await;
+        let inspected = self.docker.inspect_container(id, None::<InspectContainerOptions>).await;
         let state = inspected.ok().and_then(|it| it.state);
-        let pid = state
-            .and_then(|it| it.pid)
-            .and_then(|pid| u32::try_from(pid).ok());
+        let pid = state.and_then(|it| it.pid).and_then(|pid| u32::try_from(pid).ok());
         container.init = pid.filter(|pid| *pid != 0);
         Ok(container.init.is_some().then_some(Update::Changed(container)))
     }
@@ -295,10 +265,8 @@ fn from_summary(summary: ContainerSummary, runtime: &str) -> Option<Container> {
     let labels = summary.labels.unwrap_or_default();
     let digest = summary.image_id.unwrap_or_default();
     let bare = digest.len() == 64 && !digest.contains(':');
-    let running = matches!(
-        summary.state,
-        Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)
-    );
+    let running =
+        matches!(summary.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED));
     Some(Container {
         id: summary.id?,
         name,
@@ -336,10 +304,7 @@ mod tests {
         assert_eq!(container.image_digest, format!("sha256:{}", "b".repeat(64)));
         assert!(container.running);
         let info = container.info();
-        assert_eq!(
-            (info.container_id.as_str(), info.runtime.as_str()),
-            ("aaaaaaaaaaaa", "podman")
-        );
+        assert_eq!((info.container_id.as_str(), info.runtime.as_str()), ("aaaaaaaaaaaa", "podman"));
         assert_eq!(from_summary(ContainerSummary::default(), "docker"), None);
     }
 
@@ -413,17 +378,12 @@ mod tests {
                     "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}",
                     body.len()
                 );
-                stream
-                    .write_all(format!("{head}\r\n\r\n{body}").as_bytes())
-                    .await
-                    .unwrap();
+                stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).await.unwrap();
             }
         });
         let containers = list(&socket).await.unwrap();
-        let shown: Vec<(&str, &str)> = containers
-            .iter()
-            .map(|it| (it.name.as_str(), it.runtime.as_str()))
-            .collect();
+        let shown: Vec<(&str, &str)> =
+            containers.iter().map(|it| (it.name.as_str(), it.runtime.as_str())).collect();
         assert_eq!(shown, [("web", "podman")]);
     }
 

@@ -46,10 +46,7 @@ pub async fn explain(settings: Settings) -> anyhow::Result<String> {
         }
         survey = world.survey(Instant::now());
     }
-    let mut text = format!(
-        "cgroup v2 at {}\n{docker}\n",
-        world.hierarchy().mount_point().display()
-    );
+    let mut text = format!("cgroup v2 at {}\n{docker}\n", world.hierarchy().mount_point().display());
     render(&mut text, &world, survey)?;
     Ok(text)
 }
@@ -62,11 +59,7 @@ async fn ask_docker(settings: &Settings, world: &mut World) -> String {
     match docker::list(socket).await {
         Ok(containers) => {
             world.learn(Update::All(containers));
-            format!(
-                "Docker at {}: {} containers",
-                socket.display(),
-                world.containers()
-            )
+            format!("Docker at {}: {} containers", socket.display(), world.containers())
         }
         Err(error) => format!(
             "Docker at {} cannot be reached ({error:#}): containers have no names and images",
@@ -94,11 +87,7 @@ fn render(text: &mut String, world: &World, survey: Survey) -> fmt::Result {
         for (_, cgroup) in survey.passed_over.iter().filter(|(index, _)| *index == selector) {
             passed_over(text, world, cgroup, &matched)?;
         }
-        for ((_, path), failure) in table
-            .failures()
-            .iter()
-            .filter(|((index, _), _)| *index == selector)
-        {
+        for ((_, path), failure) in table.failures().iter().filter(|((index, _), _)| *index == selector) {
             writeln!(text, "  failed: {}: {}", path.display(), failure.reason)?;
         }
         if text.len() == before {
@@ -126,16 +115,10 @@ fn passed_over(
     cgroup: &Cgroup,
     matched: &[(Cgroup, Match)],
 ) -> fmt::Result {
-    let winner: Option<SelectorIndex> = matched
-        .iter()
-        .find(|(other, _)| other == cgroup)
-        .map(|(_, found)| found.selector);
+    let winner: Option<SelectorIndex> =
+        matched.iter().find(|(other, _)| other == cgroup).map(|(_, found)| found.selector);
     let winner = winner.map_or("another selector", |index| world.rules().name(index));
-    writeln!(
-        text,
-        "  {} belongs to {winner}, which stands before",
-        shortened(&cgroup.path)
-    )
+    writeln!(text, "  {} belongs to {winner}, which stands before", shortened(&cgroup.path))
 }
 
 /// A container's id is cut to the 12 digits that people know it by.
@@ -204,27 +187,16 @@ mod tests {
     async fn an_unreachable_docker_is_a_line_and_not_an_error() {
         let host = Host::new();
         let docker_socket = Some(host.proc_root().join("docker.sock"));
-        let text = explain(Settings {
-            docker_socket,
-            ..settings(&host, &[])
-        })
-        .await
-        .unwrap();
+        let text = explain(Settings { docker_socket, ..settings(&host, &[]) }).await.unwrap();
         assert!(text.contains("docker.sock cannot be reached ("), "{text}");
-        assert!(
-            text.ends_with("\nimage of a known app\n  waiting: nothing matches now\n"),
-            "{text}"
-        );
+        assert!(text.ends_with("\nimage of a known app\n  waiting: nothing matches now\n"), "{text}");
     }
 
     #[tokio::test]
     async fn what_would_keep_the_agent_from_starting_is_an_error() {
         let host = Host::new();
         let error = explain(settings(&host, &["pid:1,app=nobody"])).await.unwrap_err();
-        assert!(
-            error.to_string().contains("there is no profile `nobody`"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("there is no profile `nobody`"), "{error}");
         std::fs::write(host.proc_root().join("self/mountinfo"), "").unwrap();
         let error = explain(settings(&host, &[])).await.unwrap_err();
         assert!(error.to_string().contains("no cgroup v2"), "{error}");

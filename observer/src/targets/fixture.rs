@@ -20,9 +20,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new() -> Self {
-        let host = Self {
-            root: TempDir::new().unwrap(),
-        };
+        let host = Self { root: TempDir::new().unwrap() };
         fs::create_dir_all(host.proc_root().join("self")).unwrap();
         fs::create_dir_all(host.cgroup_root()).unwrap();
         fs::write(host.cgroup_root().join("cgroup.controllers"), "").unwrap();
@@ -174,16 +172,10 @@ impl Attacher for Recorder {
         if let Some(failure) = state.failure {
             anyhow::bail!(failure);
         }
-        let attached = Attached {
-            target,
-            cgroup: cgroup.id,
-        };
+        let attached = Attached { target, cgroup: cgroup.id };
         state.ever.push(target);
         state.now.push(attached);
-        Ok(Recording {
-            state: Arc::clone(&self.state),
-            attached,
-        })
+        Ok(Recording { state: Arc::clone(&self.state), attached })
     }
 
     fn forget(&self, target: TargetId) {

@@ -51,30 +51,18 @@ impl Handle {
     }
 
     fn publish(&self, targets: Arc<[Target]>, counts: StateCounts) {
-        *self
-            .shared
-            .snapshot
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = (targets, counts);
+        *self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = (targets, counts);
     }
 }
 
 impl TargetList for Handle {
     fn targets(&self) -> Arc<[Target]> {
-        let snapshot = self
-            .shared
-            .snapshot
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&snapshot.0)
     }
 
     fn state_counts(&self) -> StateCounts {
-        self.shared
-            .snapshot
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .1
+        self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner).1
     }
 }
 
@@ -222,10 +210,8 @@ impl<A: Attacher> Inventory<A> {
             self.ask(question);
         }
         self.matched.clear();
-        self.matched
-            .extend(survey.matched.iter().map(|(_, found)| found.selector));
-        self.matched
-            .extend(survey.passed_over.iter().map(|(selector, _)| selector));
+        self.matched.extend(survey.matched.iter().map(|(_, found)| found.selector));
+        self.matched.extend(survey.passed_over.iter().map(|(selector, _)| selector));
         for refusal in survey.refused {
             self.matched.insert(refusal.selector);
             self.table.refuse(refusal.selector, &refusal.path, refusal.reason);
@@ -248,9 +234,7 @@ impl<A: Attacher> Inventory<A> {
 
     fn publish(&self) {
         let selectors = self.world.rules().selectors().len();
-        let waiting = (0..selectors)
-            .filter(|index| !self.matched.contains(index))
-            .count();
+        let waiting = (0..selectors).filter(|index| !self.matched.contains(index)).count();
         let counts = StateCounts {
             observed: self.table.len() as u64,
             waiting: waiting as u64,

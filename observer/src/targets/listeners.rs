@@ -68,13 +68,8 @@ impl Listeners {
         let mut to_search = BTreeSet::new();
         for namespace in namespaces.values_mut() {
             let quiet = now.duration_since(namespace.changed) >= STARTING;
-            let recent = namespace
-                .read
-                .is_some_and(|read| now.duration_since(read) < QUIET);
-            let intact = namespace
-                .sockets
-                .iter()
-                .all(|(inode, _)| self.still_owned(*inode));
+            let recent = namespace.read.is_some_and(|read| now.duration_since(read) < QUIET);
+            let intact = namespace.sockets.iter().all(|(inode, _)| self.still_owned(*inode));
             if !(quiet && recent && intact) {
                 namespace.sockets = self.listening(&namespace.members);
                 namespace.read = Some(now);
@@ -88,8 +83,7 @@ impl Listeners {
             }
         }
         self.namespaces = namespaces;
-        self.owners
-            .retain(|inode, _| sockets.contains_key(inode) && !unowned.contains(inode));
+        self.owners.retain(|inode, _| sockets.contains_key(inode) && !unowned.contains(inode));
         for pid in to_search {
             for (descriptor, inode) in self.sockets_of(pid) {
                 if unowned.contains(&inode) {
@@ -180,11 +174,7 @@ impl Listeners {
 
 /// `socket:[INODE]`
 fn socket_inode(link: &Path) -> Option<u64> {
-    link.to_str()?
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
 /// The listening sockets of a `/proc/PID/net/tcp` table. The kernel writes them before all others
@@ -208,12 +198,8 @@ fn listening_sockets(table: fs::File) -> Vec<(u64, SocketAddr)> {
     }
     let entries = TcpNetEntries::from_buf_read(head.as_bytes(), procfs::current_system_info());
     let entries = entries.map(|entries| entries.0).unwrap_or_default();
-    let listening = entries
-        .into_iter()
-        .filter(|entry| entry.state == TcpState::Listen);
-    listening
-        .map(|entry| (entry.inode, entry.local_address))
-        .collect()
+    let listening = entries.into_iter().filter(|entry| entry.state == TcpState::Listen);
+    listening.map(|entry| (entry.inode, entry.local_address)).collect()
 }
 
 #[cfg(test)]
@@ -247,11 +233,7 @@ mod tests {
         assert_eq!(look(0, &[10]), (served.clone(), Some(at(0))));
         assert_eq!(look(29, &[10]), (served.clone(), Some(at(29))), "it is starting");
         assert_eq!(look(40, &[10]), (served.clone(), Some(at(29))), "it is quiet");
-        assert_eq!(
-            look(89, &[10]),
-            (served.clone(), Some(at(89))),
-            "a minute has passed"
-        );
+        assert_eq!(look(89, &[10]), (served.clone(), Some(at(89))), "a minute has passed");
         assert_eq!(look(95, &[10]), (served.clone(), Some(at(89))));
         host.process(11, b"0::/a\n");
         host.link(11, "ns/net", "net:[1]");
@@ -259,10 +241,6 @@ mod tests {
         assert_eq!(look(130, &[10]), (served, Some(at(96))), "one that ends is not");
         fs::remove_file(host.proc_root().join("10/fd/19")).unwrap();
         host.sockets(10, "tcp", &[]);
-        assert_eq!(
-            look(131, &[10]),
-            (Vec::new(), Some(at(131))),
-            "the socket is closed"
-        );
+        assert_eq!(look(131, &[10]), (Vec::new(), Some(at(131))), "the socket is closed");
     }
 }

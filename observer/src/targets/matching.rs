@@ -48,11 +48,7 @@ impl Knowledge {
     /// The cgroup to observe for a process in `cgroup`: that of its container, else of its unit, else its own.
     pub(super) fn home<'path>(&self, cgroup: &'path Path) -> &'path Path {
         let container = cgroup.ancestors().find(|path| self.container(path).is_some());
-        let unit = || {
-            cgroup
-                .ancestors()
-                .find(|path| containers::unit_of_cgroup(path).is_some())
-        };
+        let unit = || cgroup.ancestors().find(|path| containers::unit_of_cgroup(path).is_some());
         container.or_else(unit).unwrap_or(cgroup)
     }
 }
@@ -79,12 +75,7 @@ impl Rules {
                 Matcher::Port(_) | Matcher::Exe(_) | Matcher::Pid(_) => {}
             }
         }
-        Ok(Self {
-            selectors,
-            profiles,
-            by_path,
-            by_glob,
-        })
+        Ok(Self { selectors, profiles, by_path, by_glob })
     }
 
     /// The operator's selectors; empty means every container whose image matches a profile.
@@ -94,9 +85,7 @@ impl Rules {
 
     /// How the selector of this index is written in messages.
     pub(super) fn name(&self, selector: SelectorIndex) -> &str {
-        self.selectors
-            .get(selector)
-            .map_or("image of a known app", Selector::text)
+        self.selectors.get(selector).map_or("image of a known app", Selector::text)
     }
 
     /// All selectors that match this cgroup, in ascending order; the first is the one that counts.
@@ -114,12 +103,8 @@ impl Rules {
             }
             _ => false,
         };
-        let mut found: Vec<SelectorIndex> = self
-            .by_glob
-            .iter()
-            .copied()
-            .filter(|index| glob_matches(index))
-            .collect();
+        let mut found: Vec<SelectorIndex> =
+            self.by_glob.iter().copied().filter(|index| glob_matches(index)).collect();
         found.extend(self.by_path.get(cgroup).into_iter().flatten());
         found.extend(knowledge.by_process.get(cgroup).into_iter().flatten());
         found.sort_unstable();
@@ -131,9 +116,8 @@ impl Rules {
         let chosen = self.selectors.get(selector);
         let container = knowledge.container(cgroup);
         let unit = containers::unit_of_cgroup(cgroup);
-        let last = cgroup
-            .file_name()
-            .map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
+        let last =
+            cgroup.file_name().map_or_else(|| "/".to_owned(), |name| name.to_string_lossy().into_owned());
         // A `cgroup:` selector attaches before its container may be known, so it cannot be named after it.
         let named_by_path = matches!(chosen.map(|it| &it.matcher), Some(Matcher::Cgroup(_)));
         let named_by_unit = matches!(chosen.map(|it| &it.matcher), Some(Matcher::Unit(_)));
@@ -157,10 +141,7 @@ impl Rules {
         }
         Match {
             selector,
-            labels: Labels {
-                container: name,
-                app: forced.or_else(by_image).unwrap_or_default(),
-            },
+            labels: Labels { container: name, app: forced.or_else(by_image).unwrap_or_default() },
             info,
         }
     }
@@ -185,10 +166,7 @@ mod tests {
             runtime: "docker".to_owned(),
             ..Container::default()
         };
-        Knowledge {
-            containers: HashMap::from([(ID.to_owned(), container)]),
-            ..Knowledge::default()
-        }
+        Knowledge { containers: HashMap::from([(ID.to_owned(), container)]), ..Knowledge::default() }
     }
 
     fn first(rules: &Rules, cgroup: &str, knowledge: &Knowledge) -> Option<(SelectorIndex, String, String)> {
@@ -204,17 +182,11 @@ mod tests {
     #[test]
     fn without_a_selector_known_images_are_observed() {
         let path = format!("/docker/{ID}");
-        assert_eq!(
-            first(&rules(&[]), &path, &knowledge()),
-            Some(named(0, "web", "lobechat"))
-        );
+        assert_eq!(first(&rules(&[]), &path, &knowledge()), Some(named(0, "web", "lobechat")));
         let mut other = knowledge();
         other.containers.get_mut(ID).unwrap().image = "postgres:17".to_owned();
         assert_eq!(first(&rules(&[]), &path, &other), None);
-        assert_eq!(
-            first(&rules(&[]), "/system.slice/chat.service", &knowledge()),
-            None
-        );
+        assert_eq!(first(&rules(&[]), "/system.slice/chat.service", &knowledge()), None);
     }
 
     #[test]
@@ -222,38 +194,22 @@ mod tests {
         let path = format!("/docker/{ID}");
         let by_path = format!("cgroup:{path}");
         let known = knowledge();
-        let both = rules(&[
-            "unit:x.service",
-            "image:*lobe*,app=ollama",
-            &by_path,
-            "container:w*",
-        ]);
+        let both = rules(&["unit:x.service", "image:*lobe*,app=ollama", &by_path, "container:w*"]);
         assert_eq!(both.matching(Path::new(&path), &known), [1, 2, 3]);
         assert_eq!(first(&both, &path, &known), Some(named(1, "web", "ollama")));
-        assert_eq!(
-            first(&rules(&[&by_path, "container:w*"]), &path, &known),
-            Some(named(0, ID, ""))
-        );
+        assert_eq!(first(&rules(&[&by_path, "container:w*"]), &path, &known), Some(named(0, ID, "")));
     }
 
     #[test]
     fn units_and_paths_are_named_by_their_last_component() {
         let none = Knowledge::default();
         let rules = rules(&["unit:chat*", "cgroup:/", "cgroup:/a/b,app=vllm"]);
-        assert_eq!(
-            first(&rules, "/system.slice/chat.service", &none),
-            Some(named(0, "chat.service", ""))
-        );
+        assert_eq!(first(&rules, "/system.slice/chat.service", &none), Some(named(0, "chat.service", "")));
         assert_eq!(first(&rules, "/system.slice/chat.service/workers", &none), None);
         assert_eq!(first(&rules, "/", &none), Some(named(1, "/", "")));
         assert_eq!(first(&rules, "/a/b", &none), Some(named(2, "b", "vllm")));
-        let info = rules
-            .describe(0, Path::new("/system.slice/chat.service"), &none)
-            .info;
-        assert_eq!(
-            (info.runtime.as_str(), info.unit.as_str()),
-            ("systemd", "chat.service")
-        );
+        let info = rules.describe(0, Path::new("/system.slice/chat.service"), &none).info;
+        assert_eq!((info.runtime.as_str(), info.unit.as_str()), ("systemd", "chat.service"));
     }
 
     #[test]
@@ -262,10 +218,7 @@ mod tests {
         let home = |path: &str| known.home(Path::new(path)).to_str().unwrap().to_owned();
         let container = format!("/docker/{ID}");
         assert_eq!(home(&format!("{container}/init.scope")), container);
-        assert_eq!(
-            home("/system.slice/chat.service/workers"),
-            "/system.slice/chat.service"
-        );
+        assert_eq!(home("/system.slice/chat.service/workers"), "/system.slice/chat.service");
         assert_eq!(home("/plain/group"), "/plain/group");
         assert_eq!(home("/"), "/");
     }
@@ -282,10 +235,7 @@ mod tests {
         let rules = rules(&["port:3210", "exe:node"]);
         assert_eq!(first(&rules, &path, &known), Some(named(0, "web", "lobechat")));
         assert_eq!(first(&rules, "/a/b", &known), Some(named(1, "b", "")));
-        assert_eq!(
-            first(&rules, "/x/chat.service", &known),
-            Some(named(1, "chat.service", ""))
-        );
+        assert_eq!(first(&rules, "/x/chat.service", &known), Some(named(1, "chat.service", "")));
         known.unnamed = HashMap::from([(PathBuf::from("/a/b"), ID.to_owned())]);
         assert_eq!(first(&rules, "/a/b", &known), Some(named(1, "web", "lobechat")));
     }

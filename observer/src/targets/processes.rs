@@ -83,9 +83,7 @@ impl Scanner {
 
     fn processes(&self) -> Vec<u32> {
         let entries = fs::read_dir(&self.proc_root).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-            .collect()
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
     }
 
     fn match_exe(&self, pid: u32) -> Vec<ProcessMatch> {
@@ -99,9 +97,7 @@ impl Scanner {
             glob.is_match(&path) || path.file_name().is_some_and(|name| glob.is_match(name))
         };
         let meant = self.exes.iter().filter(|(_, glob)| is_meant(glob));
-        meant
-            .filter_map(|(selector, _)| locate(&self.proc_root, *selector, pid))
-            .collect()
+        meant.filter_map(|(selector, _)| locate(&self.proc_root, *selector, pid)).collect()
     }
 
     fn match_ports(&mut self, processes: &[u32], now: Instant) -> BTreeSet<ProcessMatch> {
@@ -124,11 +120,7 @@ fn locate(proc_root: &Path, selector: SelectorIndex, pid: u32) -> Option<Process
         Membership::Inside(path) => Some(path),
         Membership::Outside => None,
     };
-    Some(ProcessMatch {
-        selector,
-        pid,
-        cgroup,
-    })
+    Some(ProcessMatch { selector, pid, cgroup })
 }
 
 /// Where `/proc/PID/NAME` points to; `None` when it or the process is gone.
@@ -140,10 +132,7 @@ pub(super) fn link(proc_root: &Path, pid: u32, name: &str) -> Option<PathBuf> {
 pub(super) fn executable(proc_root: &Path, pid: u32) -> Option<PathBuf> {
     let path = link(proc_root, pid, "exe")?;
     // The kernel marks a file that was replaced while it runs, as every upgrade does.
-    let kept = path
-        .to_str()
-        .and_then(|path| path.strip_suffix(" (deleted)"))
-        .map(PathBuf::from);
+    let kept = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
     Some(kept.unwrap_or(path))
 }
 
@@ -177,27 +166,16 @@ mod tests {
         server(&host, 11, 1, 101, "/b");
         server(&host, 20, 2, 200, "/c");
         // 0C8A is 3210, 0050 is 80. The connection after the listening sockets uses the port too.
-        let first = [
-            ("00000000:0C8A", "0A", 100),
-            ("00000000:0050", "0A", 101),
-            ("0100007F:0C8A", "01", 101),
-        ];
+        let first =
+            [("00000000:0C8A", "0A", 100), ("00000000:0050", "0A", 101), ("0100007F:0C8A", "01", 101)];
         host.sockets(10, "tcp", &first);
         host.sockets(11, "tcp", &first);
         host.sockets(20, "tcp", &[]);
-        host.sockets(
-            20,
-            "tcp6",
-            &[("00000000000000000000000000000000:0C8A", "0A", 200)],
-        );
+        host.sockets(20, "tcp6", &[("00000000000000000000000000000000:0C8A", "0A", 200)]);
         let mut scanner = scanner(&host, &["exe:none", "port:3210"]);
         let expected = [(1, 10, "/a".to_owned()), (1, 20, "/c".to_owned())];
         assert_eq!(found(&mut scanner), expected);
-        assert_eq!(
-            found(&mut scanner),
-            expected,
-            "a second pass, from what the first remembered"
-        );
+        assert_eq!(found(&mut scanner), expected, "a second pass, from what the first remembered");
     }
 
     #[test]
@@ -230,20 +208,13 @@ mod tests {
     #[test]
     fn an_executable_matches_by_path_or_name_also_when_replaced() {
         let host = Host::new();
-        for (pid, exe) in [
-            (5, "/usr/bin/node"),
-            (6, "/opt/node (deleted)"),
-            (7, "/usr/bin/nodejs"),
-        ] {
+        for (pid, exe) in [(5, "/usr/bin/node"), (6, "/opt/node (deleted)"), (7, "/usr/bin/nodejs")] {
             host.process(pid, b"0::/a\n");
             host.link(pid, "exe", exe);
         }
         host.process(8, b"0::/a\n");
         let pids = |text: &str| -> Vec<u32> {
-            found(&mut scanner(&host, &[text]))
-                .into_iter()
-                .map(|(_, pid, _)| pid)
-                .collect()
+            found(&mut scanner(&host, &[text])).into_iter().map(|(_, pid, _)| pid).collect()
         };
         assert_eq!(pids("exe:node"), [5, 6]);
         assert_eq!(pids("exe:/usr/*/node*"), [5, 7]);
@@ -256,10 +227,7 @@ mod tests {
         host.process(5, b"0::/a\n");
         host.process(6, b"0::/../b\n");
         let mut scanner = scanner(&host, &["pid:5", "pid:6", "pid:7"]);
-        assert_eq!(
-            found(&mut scanner),
-            [(0, 5, "/a".to_owned()), (1, 6, String::new())]
-        );
+        assert_eq!(found(&mut scanner), [(0, 5, "/a".to_owned()), (1, 6, String::new())]);
     }
 
     #[test]
@@ -268,11 +236,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let selectors = [format!("port:{port}").parse().unwrap()];
         let mut scanner = Scanner::new(Path::new("/proc"), &selectors);
-        let pids: Vec<u32> = scanner
-            .scan(Instant::now())
-            .into_iter()
-            .map(|found| found.pid)
-            .collect();
+        let pids: Vec<u32> = scanner.scan(Instant::now()).into_iter().map(|found| found.pid).collect();
         assert_eq!(pids, [std::process::id()]);
     }
 }

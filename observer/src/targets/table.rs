@@ -121,10 +121,7 @@ impl<A: Attacher> Table<A> {
     /// Takes over everything that is matched at this moment; what is not among it leaves.
     pub(super) fn reconcile(&mut self, matched: Vec<(Cgroup, Match)>, now: Instant) {
         let keep: HashSet<&Path> = matched.iter().map(|(cgroup, _)| cgroup.path.as_path()).collect();
-        let leaving = self
-            .instances
-            .keys()
-            .filter(|path| !keep.contains(path.as_path()));
+        let leaving = self.instances.keys().filter(|path| !keep.contains(path.as_path()));
         for path in leaving.cloned().collect::<Vec<PathBuf>>() {
             self.leave(&path, now);
         }
@@ -219,21 +216,11 @@ impl<A: Attacher> Table<A> {
 
     /// The attached cgroup that holds this one or lies in it.
     fn overlapping(&self, path: &Path) -> Option<(&Path, &Instance<A::Attachment>)> {
-        let outer = path
-            .ancestors()
-            .skip(1)
-            .find_map(|outer| self.instances.get_key_value(outer));
+        let outer = path.ancestors().skip(1).find_map(|outer| self.instances.get_key_value(outer));
         // Paths are ordered by component, so that what lies in a cgroup follows it directly.
         let after = (Bound::Excluded(path.to_owned()), Bound::Unbounded);
-        let inner = || {
-            self.instances
-                .range(after)
-                .next()
-                .filter(|(inner, _)| inner.starts_with(path))
-        };
-        outer
-            .or_else(inner)
-            .map(|(other, instance)| (other.as_path(), instance))
+        let inner = || self.instances.range(after).next().filter(|(inner, _)| inner.starts_with(path));
+        outer.or_else(inner).map(|(other, instance)| (other.as_path(), instance))
     }
 
     /// Takes note of a match that is not to be attached to whatever is tried.
@@ -247,12 +234,8 @@ impl<A: Attacher> Table<A> {
         if before.is_none_or(|before| before.reason != reason) {
             tracing::warn!(cgroup = %key.1.display(), reason, "a matched target cannot be observed");
         }
-        let attempts = before
-            .filter(|before| before.id == id)
-            .map_or(0, |before| before.attempts);
-        let wait = FIRST_RETRY
-            .saturating_mul(2_u32.saturating_pow(attempts))
-            .min(LONGEST_RETRY);
+        let attempts = before.filter(|before| before.id == id).map_or(0, |before| before.attempts);
+        let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_RETRY);
         let failure = Failure {
             reason,
             id,
@@ -295,10 +278,7 @@ impl<A: Attacher> Table<A> {
     /// A cgroup that was made once and is used again and again shows a restart only by running empty between.
     fn follow_population(&mut self) {
         for entry in self.entries.values_mut() {
-            let populated = entry
-                .cgroups
-                .iter()
-                .any(|it| self.hierarchy.populated(&it.path) == Some(true));
+            let populated = entry.cgroups.iter().any(|it| self.hierarchy.populated(&it.path) == Some(true));
             match (&entry.life, populated) {
                 (Life::New, true) => entry.life = Life::Live,
                 (Life::Live, false) => entry.life = Life::Empty,
@@ -312,12 +292,7 @@ impl<A: Attacher> Table<A> {
     }
 
     fn forget_lingered(&mut self, now: Instant) {
-        let Self {
-            attacher,
-            entries,
-            linger,
-            ..
-        } = self;
+        let Self { attacher, entries, linger, .. } = self;
         entries.retain(|_, entry| match entry.life {
             Life::Gone(since) if now.duration_since(since) >= *linger => {
                 attacher.forget(entry.id);

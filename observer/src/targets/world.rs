@@ -89,9 +89,7 @@ impl World {
     pub(super) fn learn(&mut self, update: Update) -> Option<Cgroup> {
         match update {
             Update::All(containers) => {
-                let by_id = containers
-                    .into_iter()
-                    .map(|container| (container.id.clone(), container));
+                let by_id = containers.into_iter().map(|container| (container.id.clone(), container));
                 self.knowledge.containers = by_id.collect();
                 self.asked.clear();
                 None
@@ -134,11 +132,7 @@ impl World {
         let Some(container) = containers::id_of_cgroup(path) else {
             return;
         };
-        if self
-            .by_container
-            .get(container)
-            .is_some_and(|cgroup| cgroup.id == id)
-        {
+        if self.by_container.get(container).is_some_and(|cgroup| cgroup.id == id) {
             self.by_container.remove(container);
         }
     }
@@ -166,9 +160,7 @@ impl World {
             let mut selectors = self.matching(&cgroup).into_iter();
             let Some(first) = selectors.next() else { continue };
             let found = self.describe(first, &cgroup);
-            survey
-                .passed_over
-                .extend(selectors.map(|selector| (selector, cgroup.clone())));
+            survey.passed_over.extend(selectors.map(|selector| (selector, cgroup.clone())));
             survey.matched.push((cgroup, found));
         }
         survey
@@ -181,10 +173,7 @@ impl World {
         let running =
             |container: &&Container| container.running && !self.by_container.contains_key(&container.id);
         for container in self.knowledge.containers.values().filter(running) {
-            match container
-                .init
-                .and_then(|pid| cgroups::of_process(&self.proc_root, pid))
-            {
+            match container.init.and_then(|pid| cgroups::of_process(&self.proc_root, pid)) {
                 Some(Membership::Inside(path)) if path != Path::new("/") => {
                     self.knowledge.unnamed.insert(path, container.id.clone());
                 }

@@ -38,19 +38,11 @@ fn container(name: &str, image: &str) -> Container {
 }
 
 fn counts(observed: u64, waiting: u64, failed: u64) -> StateCounts {
-    StateCounts {
-        observed,
-        waiting,
-        failed,
-    }
+    StateCounts { observed, waiting, failed }
 }
 
 fn names(handle: &Handle) -> Vec<String> {
-    handle
-        .targets()
-        .iter()
-        .map(|target| target.labels.container.clone())
-        .collect()
+    handle.targets().iter().map(|target| target.labels.container.clone()).collect()
 }
 
 #[test]
@@ -62,10 +54,7 @@ fn a_look_attaches_and_counts_states() {
     assert!(!handle.ready());
     inventory.look(Instant::now());
     assert!(handle.ready());
-    assert_eq!(
-        (names(&handle), handle.state_counts()),
-        (vec!["a".to_owned()], counts(1, 1, 1))
-    );
+    assert_eq!((names(&handle), handle.state_counts()), (vec!["a".to_owned()], counts(1, 1, 1)));
     host.cgroup("/later");
     inventory.look(Instant::now());
     assert_eq!(handle.state_counts(), counts(2, 0, 1));
@@ -79,10 +68,7 @@ fn the_whole_host_is_observed_only_when_asked_for() {
     let host = Host::new();
     let (mut inventory, handle, _) = inventory(&host, &["cgroup:/"]);
     inventory.look(Instant::now());
-    assert_eq!(
-        (names(&handle), handle.state_counts()),
-        (vec!["/".to_owned()], counts(1, 0, 0))
-    );
+    assert_eq!((names(&handle), handle.state_counts()), (vec!["/".to_owned()], counts(1, 0, 0)));
 }
 
 #[test]
@@ -94,20 +80,8 @@ fn a_known_container_is_attached_when_its_cgroup_is_made() {
     inventory.on_docker(Update::Changed(container("web", "acme/chat:1")), now);
     let cgroup = host.cgroup(&format!("/docker/{ID}"));
     let (path, id) = (cgroup.path, cgroup.id);
-    inventory.on_cgroup(
-        CgroupEvent::Created {
-            path: path.clone(),
-            id,
-        },
-        now,
-    );
-    assert_eq!(
-        recorder.attached_now(),
-        [Attached {
-            target: 1,
-            cgroup: id
-        }]
-    );
+    inventory.on_cgroup(CgroupEvent::Created { path: path.clone(), id }, now);
+    assert_eq!(recorder.attached_now(), [Attached { target: 1, cgroup: id }]);
     inventory.on_cgroup(CgroupEvent::Removed { path, id }, now);
     assert!(recorder.attached_now().is_empty());
 }
@@ -121,23 +95,11 @@ fn a_cgroup_made_before_its_container_is_known_is_asked_for_and_attached_with_th
     let now = Instant::now();
     inventory.look(now);
     let cgroup = host.cgroup(&format!("/docker/{ID}"));
-    inventory.on_cgroup(
-        CgroupEvent::Created {
-            path: cgroup.path,
-            id: cgroup.id,
-        },
-        now,
-    );
+    inventory.on_cgroup(CgroupEvent::Created { path: cgroup.path, id: cgroup.id }, now);
     assert!(matches!(questions.try_recv(), Ok(Request::Describe(id)) if id == ID));
     assert_eq!(recorder.calls(), 0);
     inventory.on_docker(Update::Changed(container("web", "lobehub/lobe-chat:1")), now);
-    assert_eq!(
-        recorder.attached_now(),
-        [Attached {
-            target: 1,
-            cgroup: cgroup.id
-        }]
-    );
+    assert_eq!(recorder.attached_now(), [Attached { target: 1, cgroup: cgroup.id }]);
     inventory.publish();
     assert_eq!(handle.targets()[0].labels.app, "lobechat");
     // Another name is another target; one that no selector matches leaves.
@@ -162,16 +124,10 @@ fn a_container_in_a_cgroup_without_its_id_is_found_by_its_first_process() {
     inventory.look(now);
     assert!(matches!(questions.try_recv(), Ok(Request::InitProcess(id)) if id == ID));
     assert!(questions.try_recv().is_err(), "asked once");
-    let answer = Container {
-        init: Some(77),
-        ..container("web", "acme/chat:1")
-    };
+    let answer = Container { init: Some(77), ..container("web", "acme/chat:1") };
     inventory.on_docker(Update::Changed(answer), now);
     inventory.look(now);
-    assert_eq!(
-        handle.targets()[0].cgroups[0].path,
-        Path::new("/user.slice/session/payload")
-    );
+    assert_eq!(handle.targets()[0].cgroups[0].path, Path::new("/user.slice/session/payload"));
     assert_eq!(names(&handle), ["web"]);
 }
 
@@ -193,13 +149,7 @@ fn an_event_of_a_cgroup_that_has_gone_is_nothing() {
     let host = Host::new();
     let (mut inventory, _, recorder) = inventory(&host, &["cgroup:/a"]);
     let path = Path::new("/a").to_owned();
-    inventory.on_cgroup(
-        CgroupEvent::Created {
-            path: path.clone(),
-            id: 7,
-        },
-        Instant::now(),
-    );
+    inventory.on_cgroup(CgroupEvent::Created { path: path.clone(), id: 7 }, Instant::now());
     inventory.on_cgroup(CgroupEvent::Removed { path, id: 7 }, Instant::now());
     assert_eq!(recorder.calls(), 0);
 }
@@ -225,13 +175,7 @@ async fn the_task_follows_events_and_detaches_on_shutdown() {
     assert_eq!(names(&handle), ["a"]);
     // The next regular look is an hour away: this is the event's doing.
     let cgroup = host.cgroup("/b");
-    events
-        .send(CgroupEvent::Created {
-            path: cgroup.path,
-            id: cgroup.id,
-        })
-        .await
-        .unwrap();
+    events.send(CgroupEvent::Created { path: cgroup.path, id: cgroup.id }).await.unwrap();
     until("b by its event", || handle.targets().len() == 2).await;
     host.cgroup("/c");
     events.send(CgroupEvent::Missed).await.unwrap();
@@ -259,17 +203,11 @@ async fn a_docker_that_is_not_there_keeps_nothing_waiting() {
     let host = Host::new();
     host.cgroup("/a");
     let docker_socket = Some(host.proc_root().join("docker.sock"));
-    let settings = Settings {
-        docker_socket,
-        ..settings(&host, &["cgroup:/a", "container:web"])
-    };
+    let settings = Settings { docker_socket, ..settings(&host, &["cgroup:/a", "container:web"]) };
     let (inventory, handle) = Inventory::new(settings, Recorder::default()).unwrap();
     let (_events, received) = mpsc::channel(8);
     let running = tokio::spawn(inventory.run(received, std::future::pending()));
     until("the first look", || handle.ready()).await;
-    assert_eq!(
-        (names(&handle), handle.state_counts()),
-        (vec!["a".to_owned()], counts(1, 1, 0))
-    );
+    assert_eq!((names(&handle), handle.state_counts()), (vec!["a".to_owned()], counts(1, 1, 0)));
     running.abort();
 }

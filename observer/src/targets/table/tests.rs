@@ -16,12 +16,7 @@ impl Life {
         let host = Host::new();
         let recorder = Recorder::default();
         let table = Table::new(recorder.clone(), host.hierarchy(), Duration::from_mins(5));
-        Self {
-            host,
-            recorder,
-            table,
-            now: Instant::now(),
-        }
+        Self { host, recorder, table, now: Instant::now() }
     }
 
     fn wait(&mut self, seconds: u64) {
@@ -32,8 +27,7 @@ impl Life {
     fn pass(&mut self, cgroups: &[&Cgroup]) {
         let found =
             |(selector, cgroup): (usize, &&Cgroup)| ((*cgroup).clone(), labelled(selector, &name(cgroup)));
-        self.table
-            .reconcile(cgroups.iter().enumerate().map(found).collect(), self.now);
+        self.table.reconcile(cgroups.iter().enumerate().map(found).collect(), self.now);
     }
 
     fn only_target(&self) -> Target {
@@ -48,15 +42,8 @@ fn name(cgroup: &Cgroup) -> String {
 }
 
 fn labelled(selector: usize, container: &str) -> Match {
-    let labels = Labels {
-        container: container.to_owned(),
-        app: String::new(),
-    };
-    Match {
-        selector,
-        labels,
-        info: Info::default(),
-    }
+    let labels = Labels { container: container.to_owned(), app: String::new() };
+    Match { selector, labels, info: Info::default() }
 }
 
 #[test]
@@ -65,32 +52,20 @@ fn a_restart_with_another_cgroup_keeps_the_number_and_counts() {
     let first = life.host.cgroup("/docker/web");
     life.pass(&[&first]);
     let before = life.only_target();
-    assert_eq!(
-        (before.id, before.restarts, before.cgroups.as_slice()),
-        (1, 0, &[first.clone()][..])
-    );
+    assert_eq!((before.id, before.restarts, before.cgroups.as_slice()), (1, 0, &[first.clone()][..]));
     life.pass(&[]);
     assert!(life.only_target().cgroups.is_empty());
     let second = life.host.recreate("/docker/web");
     life.pass(&[&second]);
     let after = life.only_target();
-    assert_eq!(
-        (after.id, after.restarts, after.cgroups.as_slice()),
-        (1, 1, &[second.clone()][..])
-    );
+    assert_eq!((after.id, after.restarts, after.cgroups.as_slice()), (1, 1, &[second.clone()][..]));
     // Found under its path with another id, without having been seen to go.
     let third = life.host.recreate("/docker/web");
     life.pass(&[&third]);
     assert_eq!(life.only_target().restarts, 2);
     let attached = [1, 2, 3].map(|_| 1);
     assert_eq!(life.recorder.attached_ever(), attached);
-    assert_eq!(
-        life.recorder.attached_now(),
-        [Attached {
-            target: 1,
-            cgroup: third.id
-        }]
-    );
+    assert_eq!(life.recorder.attached_now(), [Attached { target: 1, cgroup: third.id }]);
     assert!(life.recorder.forgotten().is_empty());
 }
 
@@ -118,10 +93,7 @@ fn a_target_that_left_is_detached_at_once_and_lingers() {
     let mut life = Life::new();
     let cgroup = life.host.cgroup("/web");
     life.pass(&[&cgroup]);
-    assert!(
-        !life.table.leave_if(&cgroup.path, cgroup.id + 1, life.now),
-        "another cgroup of that path"
-    );
+    assert!(!life.table.leave_if(&cgroup.path, cgroup.id + 1, life.now), "another cgroup of that path");
     assert!(life.table.leave_if(&cgroup.path, cgroup.id, life.now));
     assert!(life.recorder.attached_now().is_empty());
     life.wait(299);
@@ -133,11 +105,7 @@ fn a_target_that_left_is_detached_at_once_and_lingers() {
     assert_eq!(life.recorder.forgotten(), [1]);
     life.pass(&[&cgroup]);
     let target = life.only_target();
-    assert_eq!(
-        (target.id, target.restarts),
-        (2, 0),
-        "a new life under a new number"
-    );
+    assert_eq!((target.id, target.restarts), (2, 0), "a new life under a new number");
 }
 
 #[test]
@@ -156,20 +124,10 @@ fn new_labels_are_a_new_target() {
     let mut life = Life::new();
     let cgroup = life.host.cgroup("/web");
     life.pass(&[&cgroup]);
-    life.table
-        .observe(cgroup.clone(), labelled(0, "renamed"), life.now);
+    life.table.observe(cgroup.clone(), labelled(0, "renamed"), life.now);
     let targets = life.table.targets();
-    assert_eq!(
-        targets.iter().map(|it| it.cgroups.len()).collect::<Vec<_>>(),
-        [0, 1]
-    );
-    assert_eq!(
-        life.recorder.attached_now(),
-        [Attached {
-            target: 2,
-            cgroup: cgroup.id
-        }]
-    );
+    assert_eq!(targets.iter().map(|it| it.cgroups.len()).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(life.recorder.attached_now(), [Attached { target: 2, cgroup: cgroup.id }]);
 }
 
 #[test]
@@ -187,10 +145,7 @@ fn what_cannot_be_attached_fails_and_is_retried_ever_less_often() {
         life.wait(1);
     }
     assert_eq!(attempts, [0, 1, 3, 7, 15, 31, 63, 123]);
-    assert!(
-        life.table.targets().is_empty(),
-        "what was never observed has no series"
-    );
+    assert!(life.table.targets().is_empty(), "what was never observed has no series");
     assert_eq!(life.table.failures().values().next().unwrap().reason, "no room");
     life.recorder.fail(None);
     life.wait(60);
@@ -231,11 +186,7 @@ fn overlapping_cgroups_are_counted_once() {
     assert_eq!(life.recorder.attached_now().len(), 2);
     let ((selector, path), failure) = life.table.failures().iter().next().unwrap();
     assert_eq!((*selector, path), (1, &inner.path));
-    assert!(
-        failure.reason.contains("/docker, which is observed as `docker`"),
-        "{}",
-        failure.reason
-    );
+    assert!(failure.reason.contains("/docker, which is observed as `docker`"), "{}", failure.reason);
 
     let mut life = Life::new();
     let (outer, inner) = (life.host.cgroup("/docker"), life.host.cgroup("/docker/web"));
@@ -254,15 +205,9 @@ fn overlapping_cgroups_are_counted_once() {
 #[test]
 fn a_thousand_targets_cost_little() {
     let mut life = Life::new();
-    let cgroups: Vec<Cgroup> = (0..1000)
-        .map(|index| life.host.cgroup(&format!("/g/t{index}")))
-        .collect();
+    let cgroups: Vec<Cgroup> = (0..1000).map(|index| life.host.cgroup(&format!("/g/t{index}"))).collect();
     life.pass(&cgroups.iter().collect::<Vec<_>>());
     life.pass(&cgroups.iter().collect::<Vec<_>>());
     assert_eq!(life.table.targets().len(), 1000);
-    assert_eq!(
-        life.recorder.calls(),
-        1000,
-        "a second pass attaches nothing again"
-    );
+    assert_eq!(life.recorder.calls(), 1000, "a second pass attaches nothing again");
 }
