@@ -20,10 +20,7 @@ fn main() -> io::Result<()> {
     };
     println!("cargo::rerun-if-changed={}", object.display());
     let bytes = fs::read(&object).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("{OBJECT_VARIABLE}: cannot read {}: {error}", object.display()),
-        )
+        io::Error::new(error.kind(), format!("{OBJECT_VARIABLE}: cannot read {}: {error}", object.display()))
     })?;
     fs::write(embedded, bytes)
 }
@@ -33,10 +30,8 @@ fn object() -> Option<PathBuf> {
     if let Some(named) = env::var_os(OBJECT_VARIABLE) {
         return Some(PathBuf::from(named));
     }
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        PathBuf::from,
-    );
+    let target = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), PathBuf::from);
     let built = target.join("ebpf/bpfel-unknown-none/release/observer-ebpf");
     // A path that is not there would make cargo run this script at every build.
     built.is_file().then_some(built)

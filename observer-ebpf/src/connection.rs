@@ -250,13 +250,7 @@ pub fn fail_reason(socket_error: u32) -> u8 {
 pub const fn peer_key(target: u32, direction: Direction, address: [u8; 16], port: u16) -> PeerKey {
     match direction {
         Direction::Inbound => PeerKey::shared(target, direction),
-        Direction::Outbound => PeerKey {
-            target,
-            direction: direction as u8,
-            padding: 0,
-            port,
-            address,
-        },
+        Direction::Outbound => PeerKey { target, direction: direction as u8, padding: 0, port, address },
     }
 }
 
@@ -330,22 +324,10 @@ mod tests {
             states.iter().for_each(|state| connection.state_changed(*state));
             connection.close_reason(error)
         };
-        assert_eq!(
-            reason(&[state::FIN_WAIT1, state::FIN_WAIT2], 0),
-            CloseReason::LocalClose as u8
-        );
-        assert_eq!(
-            reason(&[state::FIN_WAIT1, state::CLOSING], 0),
-            CloseReason::LocalClose as u8
-        );
-        assert_eq!(
-            reason(&[state::CLOSE_WAIT, state::LAST_ACK], 0),
-            CloseReason::PeerClose as u8
-        );
-        assert_eq!(
-            reason(&[state::CLOSE_WAIT], errno::PIPE),
-            CloseReason::PeerClose as u8
-        );
+        assert_eq!(reason(&[state::FIN_WAIT1, state::FIN_WAIT2], 0), CloseReason::LocalClose as u8);
+        assert_eq!(reason(&[state::FIN_WAIT1, state::CLOSING], 0), CloseReason::LocalClose as u8);
+        assert_eq!(reason(&[state::CLOSE_WAIT, state::LAST_ACK], 0), CloseReason::PeerClose as u8);
+        assert_eq!(reason(&[state::CLOSE_WAIT], errno::PIPE), CloseReason::PeerClose as u8);
         assert_eq!(reason(&[], errno::CONNRESET), CloseReason::PeerReset as u8);
         assert_eq!(reason(&[], errno::TIMEDOUT), CloseReason::Timeout as u8);
         assert_eq!(reason(&[], 0), CloseReason::LocalReset as u8);

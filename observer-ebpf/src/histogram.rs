@@ -56,10 +56,7 @@ pub type Long = Histogram<{ LONG_NS.len() + 1 }>;
 
 impl<const BUCKETS: usize> Histogram<BUCKETS> {
     /// No observation.
-    pub const EMPTY: Self = Self {
-        buckets: [0; BUCKETS],
-        sum_ns: 0,
-    };
+    pub const EMPTY: Self = Self { buckets: [0; BUCKETS], sum_ns: 0 };
 }
 
 /// The bucket that `value_ns` belongs to: the first whose bound is not below it (Prometheus' `le`).

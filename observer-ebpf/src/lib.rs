@@ -19,4 +19,10 @@ macro_rules! impl_pod {
 }
 
 #[cfg(feature = "user")]
-impl_pod!(connection::Connection, peer::PeerKey, peer::PeerTotals);
+impl_pod!(
+    connection::Connection,
+    connection::OpenConnection,
+    peer::PeerKey,
+    peer::PeerTotals,
+    record::CgroupRecord,
+);

@@ -26,17 +26,11 @@ pub enum Reason {
 }
 
 /// Every kind, with the value of its label.
-pub const KINDS: [(Kind, &str); 3] = [
-    (Kind::Cgroup, "cgroup"),
-    (Kind::Connection, "connection"),
-    (Kind::Peer, "peer"),
-];
+pub const KINDS: [(Kind, &str); 3] =
+    [(Kind::Cgroup, "cgroup"), (Kind::Connection, "connection"), (Kind::Peer, "peer")];
 /// Every reason, with the value of its label.
-pub const REASONS: [(Reason, &str); 3] = [
-    (Reason::RingFull, "ring_full"),
-    (Reason::MapFull, "map_full"),
-    (Reason::Truncated, "truncated"),
-];
+pub const REASONS: [(Reason, &str); 3] =
+    [(Reason::RingFull, "ring_full"), (Reason::MapFull, "map_full"), (Reason::Truncated, "truncated")];
 
 /// How many cells the array of losses has.
 pub const CELLS: u32 = (KINDS.len() * REASONS.len()) as u32;

@@ -129,11 +129,8 @@ fn adopt(skb: *mut __sk_buff, socket: *mut bpf_sock, target: u32) -> Option<&'st
             return None;
         }
         let (local_port, remote) = ((*socket).src_port as u16, remote_address(socket));
-        let direction = if has_listener(skb, socket, local_port) {
-            Direction::Inbound
-        } else {
-            Direction::Outbound
-        };
+        let direction =
+            if has_listener(skb, socket, local_port) { Direction::Inbound } else { Direction::Outbound };
         let peer = peer_key(target, direction, remote, u16::from_be((*socket).dst_port));
         let mut initial = Connection::adopted(peer, (*socket).state, bpf_ktime_get_ns());
         let connection = sockets::make_connection(socket.cast(), &mut initial)?;
@@ -277,11 +274,7 @@ fn segment(skb: *mut __sk_buff) -> Option<Segment> {
         let flags = *((header + 13) as *const u8);
         // The packet's own length and not that of the IP header, which is 0 in packets over 64 KiB.
         let payload = (*skb).len.checked_sub(offset as u32 + header_length)?;
-        Some(Segment {
-            sequence,
-            flags,
-            payload,
-        })
+        Some(Segment { sequence, flags, payload })
     }
 }
 

@@ -46,13 +46,7 @@ pub enum FailReason {
 }
 
 /// Values of the label `reason` of closed connections, by [`CloseReason`].
-pub const CLOSE_REASONS: [&str; 5] = [
-    "local_close",
-    "peer_close",
-    "local_reset",
-    "peer_reset",
-    "timeout",
-];
+pub const CLOSE_REASONS: [&str; 5] = ["local_close", "peer_close", "local_reset", "peer_reset", "timeout"];
 /// Values of the label `reason` of failed connects, by [`FailReason`].
 pub const FAIL_REASONS: [&str; 5] = ["refused", "timeout", "unreachable", "reset", "other"];
 
@@ -77,13 +71,7 @@ impl PeerKey {
     /// The key that a target's inbound connections share, or its outbound ones without a place of their own.
     #[inline(always)]
     pub const fn shared(target: u32, direction: Direction) -> Self {
-        Self {
-            target,
-            direction: direction as u8,
-            padding: 0,
-            port: 0,
-            address: [0; 16],
-        }
+        Self { target, direction: direction as u8, padding: 0, port: 0, address: [0; 16] }
     }
 }
 
@@ -127,6 +115,49 @@ impl PeerTotals {
         duration: Long::EMPTY,
         rtt: Short::EMPTY,
     };
+}
+
+/// Adds up histograms of the same bounds.
+fn add_histogram<const BUCKETS: usize>(
+    to: &mut crate::histogram::Histogram<BUCKETS>,
+    other: &crate::histogram::Histogram<BUCKETS>,
+) {
+    to.buckets.iter_mut().zip(other.buckets).for_each(|(to, other)| *to += other);
+    to.sum_ns += other.sum_ns;
+}
+
+impl core::ops::AddAssign<&Self> for PeerTotals {
+    fn add_assign(&mut self, other: &Self) {
+        let Self {
+            opened,
+            preexisting,
+            closed,
+            failed,
+            sent,
+            received,
+            retransmitted,
+            connect,
+            duration,
+            rtt,
+        } = self;
+        *opened += other.opened;
+        *preexisting += other.preexisting;
+        closed.iter_mut().zip(other.closed).for_each(|(to, other)| *to += other);
+        failed.iter_mut().zip(other.failed).for_each(|(to, other)| *to += other);
+        *sent += other.sent;
+        *received += other.received;
+        *retransmitted += other.retransmitted;
+        add_histogram(connect, &other.connect);
+        add_histogram(duration, &other.duration);
+        add_histogram(rtt, &other.rtt);
+    }
+}
+
+impl PeerTotals {
+    /// How many connections are open now. A close that was read before its opening makes none.
+    pub fn active(&self) -> u64 {
+        (self.opened + self.preexisting).saturating_sub(self.closed.iter().sum())
+    }
 }
 
 const _: () = assert!(size_of::<PeerKey>() == 24);

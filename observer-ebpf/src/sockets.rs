@@ -120,9 +120,8 @@ fn connecting(ctx: &SockOpsContext) -> Option<()> {
         return None;
     }
     // SAFETY: reads the clock.
-    let mut initial = Connection::new(remote(ctx, target, Direction::Outbound), CONNECTING, unsafe {
-        bpf_ktime_get_ns()
-    });
+    let mut initial =
+        Connection::new(remote(ctx, target, Direction::Outbound), CONNECTING, unsafe { bpf_ktime_get_ns() });
     // SAFETY: `socket` is the context's and not null.
     if let Some(connection) = unsafe { connection(socket) } {
         // Innermost target first: it is the first whose program runs.
@@ -197,11 +196,7 @@ fn state_by_sock_ops(ctx: &SockOpsContext) -> Option<()> {
     }
     // SAFETY: fields of the program's context.
     let end = unsafe {
-        End {
-            error: 0,
-            received: Some((*ctx.ops).rcv_nxt),
-            retransmitted: Some((*ctx.ops).total_retrans),
-        }
+        End { error: 0, received: Some((*ctx.ops).rcv_nxt), retransmitted: Some((*ctx.ops).total_retrans) }
     };
     state_changed(connection, ctx.arg(1), || end)
 }
@@ -237,17 +232,9 @@ unsafe fn end_of(socket: *mut c_void) -> End {
         let error = member::<u32>(socket.cast(), &SOCK_ERR).unwrap_or(0);
         let tcp = bpf_skc_to_tcp_sock(socket).cast_const().cast::<u8>();
         if tcp.is_null() {
-            return End {
-                error,
-                received: None,
-                retransmitted: None,
-            };
+            return End { error, received: None, retransmitted: None };
         }
-        End {
-            error,
-            received: member(tcp, &TCP_RCV_NXT),
-            retransmitted: member(tcp, &TCP_TOTAL_RETRANS),
-        }
+        End { error, received: member(tcp, &TCP_RCV_NXT), retransmitted: member(tcp, &TCP_TOTAL_RETRANS) }
     }
 }
 
@@ -264,10 +251,7 @@ fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> En
     connection.stage = CLOSED;
     let end = end();
     let totals = peers::totals(&connection.peer)?;
-    let retransmitted = end
-        .retransmitted
-        .unwrap_or(0)
-        .wrapping_sub(connection.retransmitted_base);
+    let retransmitted = end.retransmitted.unwrap_or(0).wrapping_sub(connection.retransmitted_base);
     // SAFETY: `totals` is a value of the map of peers, and both reasons are checked against their arrays.
     unsafe {
         if stage == CONNECTING {
@@ -343,17 +327,10 @@ extern "C" fn socket_walk(ctx: *const WalkContext) -> i32 {
                 Some(next) => (*value).received_up_to(next),
                 None => (*value).received,
             };
-            open.retransmitted = end
-                .retransmitted
-                .unwrap_or(0)
-                .wrapping_sub((*value).retransmitted_base);
+            open.retransmitted = end.retransmitted.unwrap_or(0).wrapping_sub((*value).retransmitted_base);
         }
         // A full buffer makes the kernel call again for the same socket.
-        bpf_seq_write(
-            (*(*ctx).meta).seq,
-            ptr::from_ref(&open).cast(),
-            size_of::<OpenConnection>() as u32,
-        );
+        bpf_seq_write((*(*ctx).meta).seq, ptr::from_ref(&open).cast(), size_of::<OpenConnection>() as u32);
     }
     0
 }
@@ -362,11 +339,7 @@ extern "C" fn socket_walk(ctx: *const WalkContext) -> i32 {
 fn socket(ctx: &SockOpsContext) -> Option<*mut c_void> {
     // SAFETY: a field of the program's context.
     let socket = unsafe { (*ctx.as_ptr().cast::<bpf_sock_ops>()).__bindgen_anon_2.sk };
-    if socket.is_null() {
-        None
-    } else {
-        Some(socket.cast())
-    }
+    if socket.is_null() { None } else { Some(socket.cast()) }
 }
 
 /// The key of the peer that a `sock_ops` event is about.

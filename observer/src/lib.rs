@@ -1,5 +1,12 @@
 //! The observer agent: finds targets, attaches the kernel half to their cgroups, serves their metrics.
 //! Data flows one way: targets and kernel feed collectors, a scrape collects, the server answers.
 
+pub mod cli;
 pub mod collectors;
+pub mod commands;
+pub mod config;
+pub mod kernel;
+pub mod logging;
+pub mod profiles;
+pub mod server;
 pub mod targets;

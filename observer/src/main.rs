@@ -1,4 +1,52 @@
 //! The command line of the observer agent.
-//! Parses, loads, serves; everything else lives in the library.
+//! Parses, dispatches, turns errors into exit codes; everything else lives in the library.
 
-fn main() {}
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::Parser as _;
+use observer::{
+    cli::{Cli, Command},
+    commands,
+    config::Config,
+};
+
+/// Exit code for wrong use, as clap's own.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match cli.options.load() {
+        Ok(config) => config,
+        Err(error) => return complain(&error.into(), ExitCode::from(USAGE)),
+    };
+    match dispatch(cli.command, &config) {
+        Ok(code) => code,
+        // Whoever read the output has seen enough.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => complain(&error, ExitCode::FAILURE),
+    }
+}
+
+fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    match command {
+        Command::Config => commands::config::config(&mut out, config)?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints an error; where standard error is gone too, the exit code says it alone.
+fn complain(error: &anyhow::Error, code: ExitCode) -> ExitCode {
+    writeln!(io::stderr(), "observer: {error:#}").ok();
+    code
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

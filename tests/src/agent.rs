@@ -43,10 +43,7 @@ impl Agent {
     /// Starts `observer run` with `arguments` on `listen` and waits until it serves, ready or not.
     pub fn serving<A: AsRef<OsStr>>(listen: &str, arguments: impl IntoIterator<Item = A>) -> Result<Self> {
         let mut command = Command::new(binary()?);
-        command
-            .args(["run", "--listen", listen])
-            .args(arguments)
-            .env("NO_COLOR", "1");
+        command.args(["run", "--listen", listen]).args(arguments).env("NO_COLOR", "1");
         let mut process = Background::start(&mut command)?;
         let address = process.wait_for("address", READY_WITHIN, announced_address)?;
         Ok(Self { process, address })
@@ -61,16 +58,10 @@ impl Agent {
                 return Ok(());
             }
             if let Some(status) = self.process.exited()? {
-                bail!(
-                    "the observer ended ({status}); it wrote:\n{}",
-                    self.process.output()
-                );
+                bail!("the observer ended ({status}); it wrote:\n{}", self.process.output());
             }
             if Instant::now() > deadline {
-                bail!(
-                    "the observer is not ready: {answer:?}; it wrote:\n{}",
-                    self.process.output()
-                );
+                bail!("the observer is not ready: {answer:?}; it wrote:\n{}", self.process.output());
             }
             thread::sleep(POLL);
         }
@@ -119,12 +110,9 @@ pub fn binary() -> Result<PathBuf> {
         Some(named) => PathBuf::from(named),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/observer"),
     };
-    binary.canonicalize().with_context(|| {
-        format!(
-            "no observer at {}; build it with `cargo xtask build`",
-            binary.display()
-        )
-    })
+    binary
+        .canonicalize()
+        .with_context(|| format!("no observer at {}; build it with `cargo xtask build`", binary.display()))
 }
 
 /// The address in a log line that says `http://127.0.0.1:9435/metrics`.
@@ -141,14 +129,8 @@ mod tests {
     #[test]
     fn the_address_is_read_from_either_log_format() {
         let address = Some(SocketAddr::from(([127, 0, 0, 1], 9435)));
-        assert_eq!(
-            announced_address("INFO observer: listening url=http://127.0.0.1:9435/metrics"),
-            address
-        );
-        assert_eq!(
-            announced_address(r#"{"message":"x","url":"http://127.0.0.1:9435/metrics"}"#),
-            address
-        );
+        assert_eq!(announced_address("INFO observer: listening url=http://127.0.0.1:9435/metrics"), address);
+        assert_eq!(announced_address(r#"{"message":"x","url":"http://127.0.0.1:9435/metrics"}"#), address);
         assert_eq!(announced_address("see http://example.com/metrics"), None);
     }
 }

@@ -123,9 +123,6 @@ mod tests {
         assert_eq!(find_root(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(find_root(unified), Some(PathBuf::from("/sys/fs/cgroup")));
-        assert_eq!(
-            find_root("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"),
-            None
-        );
+        assert_eq!(find_root("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
     }
 }

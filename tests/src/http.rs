@@ -32,24 +32,17 @@ impl Response {
 
 /// GET of `path`.
 pub fn get(address: SocketAddr, path: &str) -> Result<Response> {
-    request(
-        address,
-        &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"),
-    )
-    .with_context(|| format!("GET http://{address}{path}"))
+    request(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"))
+        .with_context(|| format!("GET http://{address}{path}"))
 }
 
 /// Sends `request` as it is and reads the answer to the connection's end.
 pub fn request(address: SocketAddr, request: &str) -> Result<Response> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).context("cannot connect")?;
-    stream
-        .set_read_timeout(Some(TIMEOUT))
-        .context("cannot set a time limit")?;
+    stream.set_read_timeout(Some(TIMEOUT)).context("cannot set a time limit")?;
     stream.write_all(request.as_bytes()).context("cannot send")?;
     let mut answer = Vec::new();
-    stream
-        .read_to_end(&mut answer)
-        .context("cannot read the answer")?;
+    stream.read_to_end(&mut answer).context("cannot read the answer")?;
     parse(&answer)
 }
 

@@ -30,10 +30,7 @@ impl Metrics {
     /// Reads a scrape; an error names the line.
     pub fn parse(text: &str) -> Result<Self> {
         let mut series = BTreeMap::new();
-        for line in text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
             let (key, value) = sample(line).with_context(|| format!("not a sample: {line}"))?;
             if series.insert(key, value).is_some() {
                 bail!("the same series twice: {line}");
@@ -52,8 +49,7 @@ impl Metrics {
     /// The sum over all series with this name and, among others, these labels; zero where there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         // Not `sum()`, which is minus zero where there is nothing.
-        self.matching(name, labels)
-            .fold(0.0, |sum, (_, value)| sum + value)
+        self.matching(name, labels).fold(0.0, |sum, (_, value)| sum + value)
     }
 
     /// All series with this name and, among others, these labels.
@@ -86,13 +82,7 @@ fn sample(line: &str) -> Option<(Series, f64)> {
         rest = rest.strip_prefix('}')?;
     }
     let value = rest.split_whitespace().next()?.parse().ok()?;
-    Some((
-        Series {
-            name: name.to_owned(),
-            labels,
-        },
-        value,
-    ))
+    Some((Series { name: name.to_owned(), labels }, value))
 }
 
 /// A label value up to its closing quote, unescaped, and what follows.
@@ -124,16 +114,10 @@ mod tests {
     #[test]
     fn labels_are_matched_and_unescaped() {
         let metrics = Metrics::parse(SCRAPE).unwrap();
-        assert_eq!(
-            metrics.get("chat_tcp_connections", &[("direction", "inbound")]),
-            Some(3.0)
-        );
+        assert_eq!(metrics.get("chat_tcp_connections", &[("direction", "inbound")]), Some(3.0));
         assert_eq!(metrics.get("chat_tcp_connections", &[("container", "a")]), None);
         assert!((metrics.sum("chat_tcp_connections", &[("container", "a")]) - 7.0).abs() < f64::EPSILON);
-        assert_eq!(
-            metrics.get("chat_tcp_connections", &[("peer", "x}\",\\\n")]),
-            Some(4.0)
-        );
+        assert_eq!(metrics.get("chat_tcp_connections", &[("peer", "x}\",\\\n")]), Some(4.0));
         assert_eq!(metrics.get("up", &[]), Some(1000.0));
         assert_eq!(metrics.get("odd", &[]), Some(f64::INFINITY));
         assert_eq!(metrics.iter().count(), 4);

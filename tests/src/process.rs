@@ -87,35 +87,23 @@ impl Background {
             }
             drop(self.log.grown.wait_timeout(lines, Duration::from_millis(50)));
             if let Some(status) = self.exited()? {
-                bail!(
-                    "{} ended ({status}) before {what}; it wrote:\n{}",
-                    self.name,
-                    self.output()
-                );
+                bail!("{} ended ({status}) before {what}; it wrote:\n{}", self.name, self.output());
             }
             if Instant::now() > deadline {
-                bail!(
-                    "{} gave no {what} within {limit:?}; it wrote:\n{}",
-                    self.name,
-                    self.output()
-                );
+                bail!("{} gave no {what} within {limit:?}; it wrote:\n{}", self.name, self.output());
             }
         }
     }
 
     /// Its exit status, if it has ended.
     pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("cannot wait for {}", self.name))
+        self.child.try_wait().with_context(|| format!("cannot wait for {}", self.name))
     }
 
     /// Sends it `signal`.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-            .context("the pid is out of range")?;
+        let pid =
+            i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("the pid is out of range")?;
         kill_process(pid, signal).with_context(|| format!("cannot send {signal:?} to {}", self.name))
     }
 
@@ -127,11 +115,7 @@ impl Background {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!(
-                    "{} did not end within {limit:?}; it wrote:\n{}",
-                    self.name,
-                    self.output()
-                );
+                bail!("{} did not end within {limit:?}; it wrote:\n{}", self.name, self.output());
             }
             thread::sleep(POLL);
         }
@@ -172,8 +156,7 @@ fn follow(output: impl Read + Send + 'static, log: Arc<Log>) {
         let mut reader = BufReader::new(output);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-            log.lines()
-                .push(String::from_utf8_lossy(&line).trim_end().to_owned());
+            log.lines().push(String::from_utf8_lossy(&line).trim_end().to_owned());
             log.grown.notify_all();
             line.clear();
         }
@@ -192,9 +175,7 @@ mod tests {
     fn a_line_is_waited_for_and_the_program_stopped_by_signal() {
         let mut program = shell("echo ready 42 >&2; exec sleep 100");
         let limit = Duration::from_secs(10);
-        let number = program.wait_for("number", limit, |line| {
-            line.strip_prefix("ready ").map(str::to_owned)
-        });
+        let number = program.wait_for("number", limit, |line| line.strip_prefix("ready ").map(str::to_owned));
         assert_eq!(number.unwrap(), "42");
         let status = program.stop().unwrap();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(15));

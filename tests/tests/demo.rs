@@ -48,43 +48,25 @@ async fn both_ends_tell_the_same_of_every_connection() {
     let calls = Arc::new(Ledger::new(Side::Target));
     let served = Arc::new(Ledger::new(Side::Target));
     let model = serve(model::router(), &called).await.unwrap();
-    let address = serve(service::router(model, Arc::clone(&calls)), &served)
-        .await
-        .unwrap();
+    let address = serve(service::router(model, Arc::clone(&calls)), &served).await.unwrap();
 
     let (stop, stopped) = watch::channel(false);
-    let options = Options {
-        service: address,
-        seed: 42,
-        rate: 400,
-        held: 3,
-    };
+    let options = Options { service: address, seed: 42, rate: 400, held: 3 };
     let load = tokio::spawn(load::run(options, Arc::new(Ledger::new(Side::Peer)), stopped));
     sleep(Duration::from_secs(3)).await;
     stop.send_replace(true);
     let summary = load.await.unwrap().unwrap();
 
     assert_eq!(summary.errors, Vec::<String>::new());
-    assert_eq!(
-        summary.scenarios.len(),
-        MIX.len(),
-        "every scenario was played: {:?}",
-        summary.scenarios
-    );
+    assert_eq!(summary.scenarios.len(), MIX.len(), "every scenario was played: {:?}", summary.scenarios);
     assert_eq!(summary.tally.open, 3);
     for reason in [Reason::LocalClose, Reason::PeerClose, Reason::PeerReset] {
-        assert!(
-            summary.tally.closed.contains_key(&reason),
-            "{reason:?} never occurred"
-        );
+        assert!(summary.tally.closed.contains_key(&reason), "{reason:?} never occurred");
     }
     settles(&served, || summary.tally.clone()).await;
     // The model's side of a call that was dropped ends a moment later.
     settles(&calls, || called.tally()).await;
     let called = called.tally();
     assert!(called.opened > 0 && called.open == 0, "{called:?}");
-    assert!(
-        called.closed.contains_key(&Reason::LocalClose),
-        "no call was dropped: {called:?}"
-    );
+    assert!(called.closed.contains_key(&Reason::LocalClose), "no call was dropped: {called:?}");
 }

@@ -17,10 +17,7 @@ pub(crate) fn build(toolchain: &Toolchain, packages: &[&str]) -> Result<PathBuf>
     let object = kernel_object(toolchain)?;
     for package in packages {
         let mut cargo = workspace::cargo(["build", "--release", "--package", package]);
-        step::run(
-            &format!("building {package}"),
-            cargo.env("OBSERVER_EBPF_OBJECT", &object),
-        )?;
+        step::run(&format!("building {package}"), cargo.env("OBSERVER_EBPF_OBJECT", &object))?;
     }
     Ok(workspace::agent())
 }

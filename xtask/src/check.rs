@@ -18,14 +18,7 @@ pub(crate) fn check(end_to_end: bool) -> Result<()> {
     step::run("format", &mut workspace::cargo(["fmt", "--all", "--check"]))?;
     step::run(
         "lints",
-        &mut workspace::cargo([
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]),
+        &mut workspace::cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
     )?;
     let toolchain = setup::setup(end_to_end)?;
     lint_kernel_half(&toolchain)?;
@@ -44,10 +37,7 @@ fn lint_kernel_half(toolchain: &Toolchain) -> Result<()> {
         let mut cargo = toolchain.compiler.cargo();
         cargo.arg("check");
         build::kernel_options(&mut cargo, toolchain, "-Dwarnings")?;
-        let title = format!(
-            "warnings of the kernel half ({} has no clippy)",
-            toolchain.compiler
-        );
+        let title = format!("warnings of the kernel half ({} has no clippy)", toolchain.compiler);
         return step::run(&title, &mut cargo);
     };
     clippy.arg("--release");

@@ -21,11 +21,7 @@ const TRIAL: &str =
 /// A bpf-linker that links what `compiler` emits: one that we built, else the one in PATH.
 pub(crate) fn find(compiler: Compiler) -> Result<Option<PathBuf>> {
     let candidates = [Some(own()), workspace::find_program("bpf-linker")];
-    let present: Vec<PathBuf> = candidates
-        .into_iter()
-        .flatten()
-        .filter(|linker| linker.is_file())
-        .collect();
+    let present: Vec<PathBuf> = candidates.into_iter().flatten().filter(|linker| linker.is_file()).collect();
     if present.is_empty() {
         return Ok(None);
     }
@@ -37,33 +33,21 @@ pub(crate) fn find(compiler: Compiler) -> Result<Option<PathBuf>> {
 pub(crate) fn install(compiler: Compiler) -> Result<PathBuf> {
     let major = compiler.llvm_major()?;
     let (llvm, polly) = (format!("llvm-{major}-dev"), format!("libpolly-{major}-dev"));
-    packages::install(
-        "setup",
-        &[&llvm, &polly, "zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"],
-    )?;
+    packages::install("setup", &[&llvm, &polly, "zlib1g-dev", "libzstd-dev", "gcc", "libc6-dev"])?;
     let tools = workspace::target_dir().join("tools");
     let mut cargo = workspace::cargo(["install", "bpf-linker", "--version", VERSION, "--locked"]);
     cargo
-        .args([
-            "--no-default-features",
-            "--features",
-            &format!("llvm-{major}"),
-            "--root",
-        ])
+        .args(["--no-default-features", "--features", &format!("llvm-{major}"), "--root"])
         .arg(&tools)
         .env("LLVM_PREFIX", format!("/usr/lib/llvm-{major}"))
         // Cargo then builds in a temporary folder that it removes.
         .env_remove("CARGO_TARGET_DIR");
-    step::run_quietly(
-        &format!("building bpf-linker {VERSION} into {}", tools.display()),
-        &mut cargo,
-    )?;
+    step::run_quietly(&format!("building bpf-linker {VERSION} into {}", tools.display()), &mut cargo)?;
     match find(compiler)? {
         Some(linker) => Ok(linker),
-        None => bail!(
-            "the bpf-linker just built does not link what {compiler} emits; remove {}",
-            tools.display()
-        ),
+        None => {
+            bail!("the bpf-linker just built does not link what {compiler} emits; remove {}", tools.display())
+        }
     }
 }
 
@@ -82,21 +66,12 @@ fn trial_bitcode(compiler: Compiler) -> Result<PathBuf> {
     let bitcode = folder.join("trial.bc");
     let run = compiler
         .rustc()
-        .args([
-            "--edition=2024",
-            "--crate-type=lib",
-            "--emit=llvm-bc",
-            "-Cpanic=abort",
-            "-o",
-        ])
+        .args(["--edition=2024", "--crate-type=lib", "--emit=llvm-bc", "-Cpanic=abort", "-o"])
         .args([&bitcode, &source])
         .output()
         .with_context(|| format!("cannot start {compiler}"))?;
     if !run.status.success() {
-        bail!(
-            "{compiler} does not compile: {}",
-            String::from_utf8_lossy(&run.stderr).trim()
-        );
+        bail!("{compiler} does not compile: {}", String::from_utf8_lossy(&run.stderr).trim());
     }
     Ok(bitcode)
 }
@@ -104,13 +79,7 @@ fn trial_bitcode(compiler: Compiler) -> Result<PathBuf> {
 /// Whether `linker` makes an object of `bitcode`.
 fn links(linker: &Path, bitcode: &Path) -> bool {
     let mut command = Command::new(linker);
-    command
-        .args(["--target=bpfel", "--export=trial", "-o"])
-        .arg(bitcode.with_extension("o"))
-        .arg(bitcode);
+    command.args(["--target=bpfel", "--export=trial", "-o"]).arg(bitcode.with_extension("o")).arg(bitcode);
     // The compiler's libraries in LD_LIBRARY_PATH are not the ones that this linker was built with.
-    command
-        .env_remove("LD_LIBRARY_PATH")
-        .output()
-        .is_ok_and(|run| run.status.success())
+    command.env_remove("LD_LIBRARY_PATH").output().is_ok_and(|run| run.status.success())
 }

@@ -16,43 +16,16 @@ struct Tool {
 
 /// What the end-to-end tests start.
 const TEST_TOOLS: &[Tool] = &[
-    Tool {
-        package: "docker.io",
-        program: Some("dockerd"),
-    },
+    Tool { package: "docker.io", program: Some("dockerd") },
     // Containers are made from it without a registry, so it must be the static one.
-    Tool {
-        package: "busybox-static",
-        program: None,
-    },
-    Tool {
-        package: "prometheus",
-        program: Some("prometheus"),
-    },
-    Tool {
-        package: "nginx-light",
-        program: Some("nginx"),
-    },
-    Tool {
-        package: "iptables",
-        program: Some("iptables"),
-    },
-    Tool {
-        package: "iproute2",
-        program: Some("ip"),
-    },
-    Tool {
-        package: "python3",
-        program: Some("python3"),
-    },
-    Tool {
-        package: "nodejs",
-        program: Some("node"),
-    },
-    Tool {
-        package: "wrk",
-        program: Some("wrk"),
-    },
+    Tool { package: "busybox-static", program: None },
+    Tool { package: "prometheus", program: Some("prometheus") },
+    Tool { package: "nginx-light", program: Some("nginx") },
+    Tool { package: "iptables", program: Some("iptables") },
+    Tool { package: "iproute2", program: Some("ip") },
+    Tool { package: "python3", program: Some("python3") },
+    Tool { package: "nodejs", program: Some("node") },
+    Tool { package: "wrk", program: Some("wrk") },
 ];
 
 /// Whether packages can be installed here at all.
@@ -64,10 +37,7 @@ pub(crate) fn available() -> bool {
 pub(crate) fn install_test_tools() -> Result<()> {
     let wanted: Vec<&str> = TEST_TOOLS
         .iter()
-        .filter(|tool| {
-            tool.program
-                .is_none_or(|program| workspace::find_program(program).is_none())
-        })
+        .filter(|tool| tool.program.is_none_or(|program| workspace::find_program(program).is_none()))
         .map(|tool| tool.package)
         .collect();
     if available() {
@@ -82,19 +52,12 @@ pub(crate) fn install_test_tools() -> Result<()> {
     if programs.is_empty() {
         return Ok(());
     }
-    bail!(
-        "the tests need these programs, and this is no Debian to install them on: {}",
-        programs.join(", ")
-    );
+    bail!("the tests need these programs, and this is no Debian to install them on: {}", programs.join(", "));
 }
 
 /// Installs those of `packages` that are missing, for `cargo xtask <who>`; needs root only where some are.
 pub(crate) fn install(who: &str, packages: &[&str]) -> Result<()> {
-    let missing: Vec<&str> = packages
-        .iter()
-        .copied()
-        .filter(|package| !installed(package))
-        .collect();
+    let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -105,11 +68,8 @@ pub(crate) fn install(who: &str, packages: &[&str]) -> Result<()> {
              run `sudo apt-get install --no-install-recommends {list}`, then this again"
         );
     }
-    let known = apt("install")
-        .arg("--simulate")
-        .args(&missing)
-        .output()
-        .is_ok_and(|run| run.status.success());
+    let known =
+        apt("install").arg("--simulate").args(&missing).output().is_ok_and(|run| run.status.success());
     if !known {
         step::run_quietly("fetching the package lists", &mut apt("update"))?;
     }
@@ -136,13 +96,7 @@ fn apt(action: &str) -> Command {
     let mut command = Command::new("apt-get");
     command
         .arg(action)
-        .args([
-            "--yes",
-            "--quiet",
-            "--no-install-recommends",
-            "--no-remove",
-            "--no-upgrade",
-        ])
+        .args(["--yes", "--quiet", "--no-install-recommends", "--no-remove", "--no-upgrade"])
         .env("DEBIAN_FRONTEND", "noninteractive")
         // Makes invoke-rc.d and systemctl leave the services of new packages alone (sysvinit-utils' invoke-rc.d(8),
         // systemd's ENVIRONMENT.md): the tests start their own.

@@ -25,9 +25,7 @@ pub(crate) fn say(text: &str) {
 /// Runs `command` with its output on this terminal; for tools with a progress display of their own.
 pub(crate) fn run(title: &str, command: &mut Command) -> Result<()> {
     say(title);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start {}", describe(command)))?;
+    let status = command.status().with_context(|| format!("cannot start {}", describe(command)))?;
     if !status.success() {
         bail!("{} failed: {status}", describe(command));
     }
@@ -96,10 +94,7 @@ fn tick(start: Instant, ended: &Receiver<()>) -> bool {
 /// The command as a user would type it, without its environment.
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

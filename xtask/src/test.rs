@@ -22,14 +22,7 @@ pub(crate) fn test() -> Result<()> {
 pub(crate) fn unit() -> Result<()> {
     step::run(
         "unit tests",
-        &mut workspace::cargo([
-            "test",
-            "--workspace",
-            "--exclude",
-            "tests",
-            "--exclude",
-            "observer-ebpf",
-        ]),
+        &mut workspace::cargo(["test", "--workspace", "--exclude", "tests", "--exclude", "observer-ebpf"]),
     )?;
     step::run(
         "unit tests of the test helpers",
@@ -45,8 +38,6 @@ pub(crate) fn unit() -> Result<()> {
 pub(crate) fn end_to_end() -> Result<()> {
     let mut cargo = workspace::cargo(["test", "--package", "tests", "--no-fail-fast", "--test", "*"]);
     // One at a time: the tests count what the whole agent does, and two would share the machine's two cores.
-    cargo
-        .args(["--", "--test-threads=1"])
-        .env("OBSERVER_BIN", workspace::agent());
+    cargo.args(["--", "--test-threads=1"]).env("OBSERVER_BIN", workspace::agent());
     step::run("end-to-end tests", &mut cargo)
 }

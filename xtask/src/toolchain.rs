@@ -49,19 +49,12 @@ impl Compiler {
             return false;
         };
         let sysroot = String::from_utf8_lossy(&run.stdout);
-        run.status.success()
-            && Path::new(sysroot.trim())
-                .join("lib/rustlib/src/rust/library/core")
-                .is_dir()
+        run.status.success() && Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core").is_dir()
     }
 
     /// The major version of the LLVM inside this compiler: the linker's must be the same.
     pub(crate) fn llvm_major(self) -> Result<u32> {
-        let run = self
-            .rustc()
-            .arg("-vV")
-            .output()
-            .with_context(|| format!("cannot start {self}"))?;
+        let run = self.rustc().arg("-vV").output().with_context(|| format!("cannot start {self}"))?;
         let version = String::from_utf8_lossy(&run.stdout);
         parse_llvm_major(&version).with_context(|| format!("{self} names no LLVM version: {version}"))
     }
@@ -93,10 +86,7 @@ impl Compiler {
             // By its path: cargo would find rustup's `cargo-clippy` first.
             Self::Debian => debian("/usr/bin/cargo-clippy"),
         };
-        let works = program()
-            .arg("--version")
-            .output()
-            .is_ok_and(|run| run.status.success());
+        let works = program().arg("--version").output().is_ok_and(|run| run.status.success());
         works.then(|| {
             let mut command = program();
             command.arg("clippy");
@@ -145,10 +135,7 @@ impl fmt::Display for Toolchain {
 fn rustup(program: &str) -> Command {
     let mut command = clean(Command::new("rustup"));
     // Asking for a toolchain that is not there must fail, not install one.
-    command
-        .env("RUSTUP_AUTO_INSTALL", "0")
-        .current_dir(workspace::root())
-        .args(["run", "nightly", program]);
+    command.env("RUSTUP_AUTO_INSTALL", "0").current_dir(workspace::root()).args(["run", "nightly", program]);
     command
 }
 
@@ -173,9 +160,7 @@ fn clean(mut command: Command) -> Command {
 
 /// The major version in the line `LLVM version: 22.1.8` of `rustc -vV`.
 fn parse_llvm_major(version: &str) -> Option<u32> {
-    let line = version
-        .lines()
-        .find_map(|line| line.strip_prefix("LLVM version: "))?;
+    let line = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
     line.split('.').next()?.parse().ok()
 }
 

@@ -34,14 +34,34 @@ pub struct Metric {
     pub of_target: bool,
 }
 
+impl Metric {
+    /// Declares a metric of a target, which gets the prefix and the labels `container` and `app`.
+    pub const fn of_target(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, help, kind, labels, of_target: true }
+    }
+
+    /// Declares a metric of the agent itself.
+    pub const fn of_agent(
+        name: &'static str,
+        kind: Kind,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self { name, help, kind, labels, of_target: false }
+    }
+}
+
 /// Bounds of short durations in seconds: connects, round trips, lookups.
-pub const SHORT: &[f64] = &[
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+pub const SHORT: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Bounds of long durations in seconds: connections and streams, up to an hour.
-pub const LONG: &[f64] = &[
-    0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0,
-];
+pub const LONG: &[f64] =
+    &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
 
 /// A histogram's value: observations per bucket (not cumulative, the last one above every bound) and their sum.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,24 +72,36 @@ pub struct HistogramValue {
     pub sum: f64,
 }
 
+impl HistogramValue {
+    /// Nothing observed yet.
+    pub fn empty(bounds: &[f64]) -> Self {
+        Self { buckets: vec![0; bounds.len() + 1], sum: 0.0 }
+    }
+
+    /// Adds one observation; `bounds` are those it was made with.
+    pub fn observe(&mut self, bounds: &[f64], value: f64) {
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += 1;
+            self.sum += value;
+        }
+    }
+}
+
 /// The families of one scrape.
 #[derive(Debug)]
 pub struct Families {
     prefix: String,
-    families: Vec<MetricFamily>,
-    index: HashMap<&'static str, usize>,
+    list: Vec<MetricFamily>,
+    /// By name, which a metric of targets may share with one of the agent (`process_…`).
+    index: HashMap<(bool, &'static str), usize>,
     series: u64,
 }
 
 impl Families {
     /// An empty scrape; `prefix` stands before the names of target metrics (`chat`).
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self {
-            prefix: prefix.into(),
-            families: Vec::new(),
-            index: HashMap::new(),
-            series: 0,
-        }
+        Self { prefix: prefix.into(), list: Vec::new(), index: HashMap::new(), series: 0 }
     }
 
     /// Adds a counter's or gauge's value. `labels` are values in the order of the declaration, for a metric of a
@@ -83,12 +115,7 @@ impl Families {
                 sample.set_counter(counter);
             }
             Kind::Gauge | Kind::Histogram(_) => {
-                debug_assert_eq!(
-                    metric.kind,
-                    Kind::Gauge,
-                    "{} is written as a single value",
-                    metric.name
-                );
+                debug_assert_eq!(metric.kind, Kind::Gauge, "{} is written as a single value", metric.name);
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 sample.set_gauge(gauge);
@@ -126,38 +153,28 @@ impl Families {
         self.series
     }
 
+    /// The name under which this scrape serves a metric.
+    pub fn full_name(&self, metric: &Metric) -> String {
+        full_name(metric, &self.prefix)
+    }
+
     /// The exposition text, families sorted by name, series in the order of their labels.
     pub fn encode(mut self) -> anyhow::Result<Vec<u8>> {
-        self.families.sort_by(|a, b| a.name().cmp(b.name()));
-        for family in &mut self.families {
+        self.list.sort_by(|a, b| a.name().cmp(b.name()));
+        for family in &mut self.list {
             family.mut_metric().sort_by(|a, b| {
-                let values = |sample: &Sample| -> Vec<String> {
-                    sample
-                        .get_label()
-                        .iter()
-                        .map(|label| label.value().to_owned())
-                        .collect()
-                };
-                values(a).cmp(&values(b))
+                let values = |sample| Sample::get_label(sample).iter().map(LabelPair::value);
+                values(a).cmp(values(b))
             });
         }
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.families, &mut text)?;
+        TextEncoder::new().encode(&self.list, &mut text)?;
         Ok(text)
     }
 
     fn push(&mut self, metric: &'static Metric, labels: &[&str], mut sample: Sample) {
-        let target_labels: &[&'static str] = if metric.of_target {
-            &["container", "app"]
-        } else {
-            &[]
-        };
-        debug_assert_eq!(
-            labels.len(),
-            target_labels.len() + metric.labels.len(),
-            "{}",
-            metric.name
-        );
+        let target_labels: &[&'static str] = if metric.of_target { &["container", "app"] } else { &[] };
+        debug_assert_eq!(labels.len(), target_labels.len() + metric.labels.len(), "{}", metric.name);
         let names = target_labels.iter().chain(metric.labels);
         let pairs = names.zip(labels).map(|(name, value)| {
             let mut pair = LabelPair::default();
@@ -170,7 +187,7 @@ impl Families {
             Kind::Counter | Kind::Gauge => 1,
             Kind::Histogram(bounds) => bounds.len() as u64 + 3,
         };
-        let position = *self.index.entry(metric.name).or_insert_with(|| {
+        let position = *self.index.entry((metric.of_target, metric.name)).or_insert_with(|| {
             let mut family = MetricFamily::default();
             family.set_name(full_name(metric, &self.prefix));
             family.set_help(metric.help.to_owned());
@@ -179,20 +196,16 @@ impl Families {
                 Kind::Gauge => MetricType::GAUGE,
                 Kind::Histogram(_) => MetricType::HISTOGRAM,
             });
-            self.families.push(family);
-            self.families.len() - 1
+            self.list.push(family);
+            self.list.len() - 1
         });
-        self.families[position].mut_metric().push(sample);
+        self.list[position].mut_metric().push(sample);
     }
 }
 
 /// The name under which a metric is served.
 pub fn full_name(metric: &Metric, prefix: &str) -> String {
-    if metric.of_target {
-        format!("{prefix}_{}", metric.name)
-    } else {
-        metric.name.to_owned()
-    }
+    if metric.of_target { format!("{prefix}_{}", metric.name) } else { metric.name.to_owned() }
 }
 
 #[cfg(test)]
@@ -215,16 +228,31 @@ mod tests {
     };
 
     #[test]
+    fn a_name_of_targets_and_of_the_agent_are_two_families() {
+        static OF_AGENT: Metric = Metric { of_target: false, labels: &[], ..OPENED };
+        let mut families = Families::new("chat");
+        families.value(&OPENED, &["c", "", "inbound"], 3.0);
+        families.value(&OF_AGENT, &[], 4.0);
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        assert!(text.contains("\ntcp_connections_opened_total 4\n"), "{text}");
+        assert!(!text.contains("chat_tcp_connections_opened_total 4"), "{text}");
+    }
+
+    #[test]
+    fn an_observation_on_a_bound_belongs_to_that_bucket() {
+        let bounds = [0.1, 1.0];
+        let mut value = HistogramValue::empty(&bounds);
+        for observed in [0.05, 0.1, 0.5, 7.0] {
+            value.observe(&bounds, observed);
+        }
+        assert_eq!(value.buckets, [2, 1, 1]);
+        assert!((value.sum - 7.65).abs() < 1e-9);
+    }
+
+    #[test]
     fn families_are_encoded_with_prefix_labels_and_cumulative_buckets() {
         let mut families = Families::new("chat");
-        families.histogram(
-            &RTT,
-            &["c", ""],
-            &HistogramValue {
-                buckets: vec![2, 1, 4],
-                sum: 9.5,
-            },
-        );
+        families.histogram(&RTT, &["c", ""], &HistogramValue { buckets: vec![2, 1, 4], sum: 9.5 });
         families.value(&OPENED, &["c", "", "outbound"], 1.0);
         families.value(&OPENED, &["c", "", "inbound"], 3.0);
         assert_eq!(families.series(), 7);

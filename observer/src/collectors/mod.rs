@@ -1,7 +1,18 @@
 //! One file per subject: its state, its metrics; a scrape calls each collector once.
 //! This file is the registry, which knows no subject.
 
+pub mod agent;
+pub mod cgroup;
+pub mod container;
+pub mod kernel;
 pub mod metric;
+pub mod overflow;
+mod parallel;
+mod peer_names;
+pub mod process;
+pub mod scraper;
+pub mod target;
+pub mod tcp;
 
 use std::time::Instant;
 
@@ -45,7 +56,7 @@ impl Registry {
 
     /// Runs every collector; one that fails is logged and does not keep the others from being served.
     pub fn collect(&self, families: &mut Families) -> Vec<Outcome> {
-        let collect_one = |collector: &Box<dyn Collector>| {
+        let mut collect_one = |collector: &dyn Collector| {
             let started = Instant::now();
             let result = collector.collect(families);
             if let Err(error) = &result {
@@ -56,11 +67,8 @@ impl Registry {
                     "a collector failed; its metrics are incomplete in this scrape"
                 );
             }
-            Outcome {
-                collector: collector.name(),
-                success: result.is_ok(),
-            }
+            Outcome { collector: collector.name(), success: result.is_ok() }
         };
-        self.collectors.iter().map(collect_one).collect()
+        self.collectors.iter().map(|collector| collect_one(collector.as_ref())).collect()
     }
 }

@@ -1,9 +1,25 @@
 //! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
+pub mod cgroups;
+mod containers;
+mod docker;
+mod explain;
+#[cfg(test)]
+mod fixture;
+pub mod inventory;
+mod listeners;
+mod matching;
+mod processes;
 pub mod selector;
+mod table;
+mod world;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+pub use explain::explain;
+pub use inventory::{Handle, Inventory};
+use selector::Selector;
 
 /// A cgroup v2 directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,4 +97,76 @@ pub trait TargetList: Send + Sync {
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+}
+
+/// What to observe, and how closely to look.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The operator's selectors; none means every container whose image matches a profile.
+    pub selectors: Vec<Selector>,
+    /// Docker's (or podman's) API socket; `None` asks no container runtime.
+    pub docker_socket: Option<PathBuf>,
+    /// How long the series of a target that has gone are still shown.
+    pub linger: Duration,
+    /// How often everything is looked at, beside the notifications.
+    pub rescan: Duration,
+    /// Where the host's /proc is.
+    pub proc_root: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            selectors: Vec::new(),
+            docker_socket: Some(PathBuf::from("/var/run/docker.sock")),
+            linger: Duration::from_mins(5),
+            rescan: Duration::from_secs(5),
+            proc_root: PathBuf::from("/proc"),
+        }
+    }
+}
+
+/// What the kernel half does for the inventory. Both calls block, briefly.
+pub trait Attacher: Send + Sync {
+    /// An attached cgroup; dropping it detaches.
+    type Attachment: Send;
+
+    /// Observes a cgroup, with all its descendants, as a part of this target. A target may have several.
+    fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment>;
+
+    /// The series of this target are no longer shown and its number never comes back: its counts may go.
+    fn forget(&self, target: TargetId);
+}
+
+impl<T: Attacher + ?Sized> Attacher for Arc<T> {
+    type Attachment = T::Attachment;
+
+    fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment> {
+        (**self).attach(target, cgroup)
+    }
+
+    fn forget(&self, target: TargetId) {
+        (**self).forget(target);
+    }
+}
+
+/// What the kernel tells of the v2 hierarchy as it happens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CgroupEvent {
+    /// A cgroup was made. No process is in it yet.
+    Created {
+        /// With a leading slash.
+        path: PathBuf,
+        /// Its inode number.
+        id: u64,
+    },
+    /// A cgroup was removed.
+    Removed {
+        /// With a leading slash.
+        path: PathBuf,
+        /// Its inode number.
+        id: u64,
+    },
+    /// Some of these were lost.
+    Missed,
 }

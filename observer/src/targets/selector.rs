@@ -63,26 +63,18 @@ impl FromStr for Selector {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
-        let refuse = |reason: String| SelectorError {
-            text: text.to_owned(),
-            reason,
-        };
+        let refuse = |reason: String| SelectorError { text: text.to_owned(), reason };
         let (matcher, app) = match text.rsplit_once(",app=") {
             Some((_, "")) => return Err(refuse("the profile after `app=` is empty".to_owned())),
             Some((matcher, app)) => (matcher, Some(app.to_owned())),
             None => (text, None),
         };
-        let (kind, value) = matcher
-            .split_once(':')
-            .ok_or_else(|| refuse("it has no `:`".to_owned()))?;
+        let (kind, value) = matcher.split_once(':').ok_or_else(|| refuse("it has no `:`".to_owned()))?;
         if value.is_empty() {
             return Err(refuse(format!("nothing follows `{kind}:`")));
         }
-        let glob = || {
-            Glob::new(value)
-                .map(|glob| glob.compile_matcher())
-                .map_err(|error| refuse(error.to_string()))
-        };
+        let glob =
+            || Glob::new(value).map(|glob| glob.compile_matcher()).map_err(|error| refuse(error.to_string()));
         let matcher = match kind {
             "container" => Matcher::Container(glob()?),
             "image" => Matcher::Image(glob()?),
@@ -99,11 +91,7 @@ impl FromStr for Selector {
             },
             _ => return Err(refuse(format!("`{kind}` is no kind of selector"))),
         };
-        Ok(Self {
-            matcher,
-            app,
-            text: text.to_owned(),
-        })
+        Ok(Self { matcher, app, text: text.to_owned() })
     }
 }
 
@@ -122,9 +110,9 @@ mod tests {
         );
         assert!(matches!(parse("unit:chat.service").matcher, Matcher::Unit(_)));
         assert!(
-            matches!(parse("cgroup:docker/x/").matcher, Matcher::Cgroup(path) if path == PathBuf::from("/docker/x"))
+            matches!(parse("cgroup:docker/x/").matcher, Matcher::Cgroup(path) if path.to_str() == Some("/docker/x"))
         );
-        assert!(matches!(parse("cgroup:/").matcher, Matcher::Cgroup(path) if path == PathBuf::from("/")));
+        assert!(matches!(parse("cgroup:/").matcher, Matcher::Cgroup(path) if path.to_str() == Some("/")));
         assert!(matches!(parse("port:3210").matcher, Matcher::Port(3210)));
         assert!(matches!(parse("exe:*/node").matcher, Matcher::Exe(_)));
         let selector = parse("pid:7,app=lobechat");
@@ -135,22 +123,11 @@ mod tests {
 
     #[test]
     fn a_bad_selector_names_itself_and_the_grammar() {
-        for text in [
-            "",
-            "web",
-            "container:",
-            "image:[",
-            "port:0",
-            "port:65536",
-            "pid:x",
-            "pod:x/y",
-            "pid:1,app=",
-        ] {
+        for text in
+            ["", "web", "container:", "image:[", "port:0", "port:65536", "pid:x", "pod:x/y", "pid:1,app="]
+        {
             let error = text.parse::<Selector>().unwrap_err().to_string();
-            assert!(
-                error.contains(&format!("`{text}`")) && error.contains(GRAMMAR),
-                "{error}"
-            );
+            assert!(error.contains(&format!("`{text}`")) && error.contains(GRAMMAR), "{error}");
         }
     }
 }

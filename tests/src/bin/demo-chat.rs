@@ -42,12 +42,7 @@ async fn main() -> Result<()> {
     match Arguments::parse() {
         Arguments::Serve { listen, model } => {
             let calls = Arc::new(Ledger::new(Side::Target));
-            serve(
-                listen,
-                service::router(model, calls),
-                Arc::new(Ledger::new(Side::Target)),
-            )
-            .await
+            serve(listen, service::router(model, calls), Arc::new(Ledger::new(Side::Target))).await
         }
         Arguments::Model { listen } => {
             let called = Arc::new(Ledger::new(Side::Peer));
@@ -63,9 +58,7 @@ async fn main() -> Result<()> {
 async fn serve(listen: SocketAddr, router: Router, ledger: Arc<Ledger>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     println!("listening {}", listener.local_addr().context("no local address")?);
     select! {
         served = axum::serve(CountedListener::new(listener, ledger), router) => served.context("cannot serve"),

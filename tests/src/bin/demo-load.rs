@@ -32,37 +32,16 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let Arguments {
-        service,
-        seconds,
-        rate,
-        held,
-        seed,
-    } = Arguments::parse();
+    let Arguments { service, seconds, rate, held, seed } = Arguments::parse();
     let (stop, stopped) = watch::channel(false);
-    let load = tokio::spawn(run(
-        Options {
-            service,
-            seed,
-            rate,
-            held,
-        },
-        Arc::new(Ledger::new(Side::Peer)),
-        stopped,
-    ));
+    let load =
+        tokio::spawn(run(Options { service, seed, rate, held }, Arc::new(Ledger::new(Side::Peer)), stopped));
     select! {
         () = sleep(Duration::from_secs(seconds)) => {}
         interrupted = ctrl_c() => interrupted.context("cannot listen for Ctrl-C")?,
     }
     stop.send_replace(true);
     let summary = load.await.context("the load generator panicked")??;
-    println!(
-        "{}",
-        serde_json::to_string(&summary).context("cannot write the summary")?
-    );
-    Ok(if summary.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    println!("{}", serde_json::to_string(&summary).context("cannot write the summary")?);
+    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -21,9 +21,5 @@ async fn main() -> Result<ExitCode> {
     if !is_root() {
         bail!("the demo needs root to make a cgroup and to load eBPF programs; run it with sudo");
     }
-    Ok(if show(limit).await? {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if show(limit).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -38,24 +38,15 @@ pub struct Connection {
 impl Connection {
     /// Connects to `host`, counted in `ledger`.
     pub async fn open(host: SocketAddr, ledger: &Arc<Ledger>) -> Result<Self> {
-        let stream = TcpStream::connect(host)
-            .await
-            .with_context(|| format!("cannot connect to {host}"))?;
+        let stream = TcpStream::connect(host).await.with_context(|| format!("cannot connect to {host}"))?;
         stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         let stream = BufReader::new(CountedStream::new(stream, Arc::clone(ledger)));
-        Ok(Self {
-            stream,
-            host,
-            events: Vec::new(),
-        })
+        Ok(Self { stream, host, events: Vec::new() })
     }
 
     /// Makes the close of this connection a reset.
     pub fn reset_on_close(&mut self) -> Result<()> {
-        self.stream
-            .get_mut()
-            .reset_on_close()
-            .context("cannot set SO_LINGER")
+        self.stream.get_mut().reset_on_close().context("cannot set SO_LINGER")
     }
 
     /// Sends a request; `headers` are whole lines without their ends.
@@ -73,11 +64,7 @@ impl Connection {
         request.push_str("\r\n");
         let mut bytes = request.into_bytes();
         bytes.extend_from_slice(body);
-        self.stream
-            .get_mut()
-            .write_all(&bytes)
-            .await
-            .with_context(|| format!("cannot send {method} {path}"))
+        self.stream.get_mut().write_all(&bytes).await.with_context(|| format!("cannot send {method} {path}"))
     }
 
     /// Reads the head of an answer.
@@ -107,10 +94,7 @@ impl Connection {
         match head.framing {
             Framing::Length(length) => {
                 body.resize(length, 0);
-                self.stream
-                    .read_exact(&mut body)
-                    .await
-                    .context("the body ended early")?;
+                self.stream.read_exact(&mut body).await.context("the body ended early")?;
             }
             Framing::Chunked => {
                 while let Some(chunk) = self.chunk().await? {
@@ -133,11 +117,7 @@ impl Connection {
         let head = self.head().await?;
         let body = self.body(head).await?;
         if head.status != 200 {
-            bail!(
-                "{method} {path} answered {}: {}",
-                head.status,
-                String::from_utf8_lossy(&body)
-            );
+            bail!("{method} {path} answered {}: {}", head.status, String::from_utf8_lossy(&body));
         }
         Ok(body)
     }
@@ -162,10 +142,7 @@ impl Connection {
     /// Waits until the other side closes, having sent nothing more; then closes too.
     pub async fn closed_by_other_side(mut self) -> Result<()> {
         let mut rest = Vec::new();
-        self.stream
-            .read_to_end(&mut rest)
-            .await
-            .context("waiting for the other side's close")?;
+        self.stream.read_to_end(&mut rest).await.context("waiting for the other side's close")?;
         if !rest.is_empty() {
             bail!("{} bytes came after the answer", rest.len());
         }
@@ -175,10 +152,7 @@ impl Connection {
     /// The bare stream, for another protocol; nothing may be unread in the buffer.
     pub fn into_stream(self) -> Result<CountedStream> {
         if !self.stream.buffer().is_empty() {
-            bail!(
-                "{} bytes came before the protocol changed",
-                self.stream.buffer().len()
-            );
+            bail!("{} bytes came before the protocol changed", self.stream.buffer().len());
         }
         Ok(self.stream.into_inner())
     }
@@ -188,10 +162,7 @@ impl Connection {
         let size = self.line().await?;
         let length = usize::from_str_radix(&size, 16).with_context(|| format!("not a chunk size: {size}"))?;
         let mut chunk = vec![0; length];
-        self.stream
-            .read_exact(&mut chunk)
-            .await
-            .context("a chunk ended early")?;
+        self.stream.read_exact(&mut chunk).await.context("a chunk ended early")?;
         self.line().await?;
         Ok((length > 0).then_some(chunk))
     }

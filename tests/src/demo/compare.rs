@@ -27,49 +27,20 @@ impl Comparison {
                 let mut labels = vec![("direction", direction)];
                 labels.extend(reason.map(|reason| ("reason", reason)));
                 let seen = metrics.sum(metric, &labels);
-                rows.push(Row {
-                    what: format!("{direction} {what}"),
-                    known: known as f64,
-                    seen,
-                });
+                rows.push(Row { what: format!("{direction} {what}"), known: known as f64, seen });
             };
-            row(
-                "opened".into(),
-                tally.opened,
-                "chat_tcp_connections_opened_total",
-                None,
-            );
+            row("opened".into(), tally.opened, "chat_tcp_connections_opened_total", None);
             for reason in Reason::ALL {
                 let known = tally.closed.get(&reason).copied().unwrap_or_default();
                 let what = format!("closed, {}", reason.label());
-                row(
-                    what,
-                    known,
-                    "chat_tcp_connections_closed_total",
-                    Some(reason.label()),
-                );
+                row(what, known, "chat_tcp_connections_closed_total", Some(reason.label()));
             }
             // No connection here ends by a time limit, so all reasons together must be those above.
             let closed = tally.closed.values().sum();
-            row(
-                "closed, any reason".into(),
-                closed,
-                "chat_tcp_connections_closed_total",
-                None,
-            );
+            row("closed, any reason".into(), closed, "chat_tcp_connections_closed_total", None);
             row("open now".into(), tally.open, "chat_tcp_connections", None);
-            row(
-                "bytes sent".into(),
-                tally.sent_bytes,
-                "chat_tcp_sent_bytes_total",
-                None,
-            );
-            row(
-                "bytes received".into(),
-                tally.received_bytes,
-                "chat_tcp_received_bytes_total",
-                None,
-            );
+            row("bytes sent".into(), tally.sent_bytes, "chat_tcp_sent_bytes_total", None);
+            row("bytes received".into(), tally.received_bytes, "chat_tcp_received_bytes_total", None);
         }
         Self(rows)
     }
@@ -92,11 +63,7 @@ impl fmt::Display for Comparison {
         writeln!(formatter, "{:<30} {:>16} {:>16}", "", "load generator", "metrics")?;
         for row in &self.0 {
             let mark = if row.equal() { "" } else { "  differs" };
-            writeln!(
-                formatter,
-                "{:<30} {:>16} {:>16}{mark}",
-                row.what, row.known, row.seen
-            )?;
+            writeln!(formatter, "{:<30} {:>16} {:>16}{mark}", row.what, row.known, row.seen)?;
         }
         Ok(())
     }
@@ -119,20 +86,8 @@ mod tests {
 
     fn known() -> (Tally, Tally) {
         let closed = BTreeMap::from([(Reason::PeerReset, 2)]);
-        let inbound = Tally {
-            opened: 3,
-            open: 1,
-            closed,
-            sent_bytes: 70,
-            received_bytes: 7,
-        };
-        (
-            inbound,
-            Tally {
-                sent_bytes: 9,
-                ..Tally::default()
-            },
-        )
+        let inbound = Tally { opened: 3, open: 1, closed, sent_bytes: 70, received_bytes: 7 };
+        (inbound, Tally { sent_bytes: 9, ..Tally::default() })
     }
 
     #[test]

@@ -32,12 +32,7 @@ impl CountedStream {
     /// Takes over a connection that was just opened.
     pub fn new(stream: TcpStream, ledger: Arc<Ledger>) -> Self {
         ledger.opened();
-        Self {
-            stream,
-            ledger,
-            ended: None,
-            resets: false,
-        }
+        Self { stream, ledger, ended: None, resets: false }
     }
 
     /// Makes the close of this connection a reset.
@@ -50,10 +45,7 @@ impl CountedStream {
     /// Notes the reset by the other side that an operation failed with.
     fn judge<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         let reset = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
-            )
+            matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
         };
         if result.as_ref().is_err_and(reset) {
             self.ended.get_or_insert(Reason::PeerReset);
@@ -112,11 +104,7 @@ impl AsyncWrite for CountedStream {
 
 impl Drop for CountedStream {
     fn drop(&mut self) {
-        let own = if self.resets {
-            Reason::LocalReset
-        } else {
-            Reason::LocalClose
-        };
+        let own = if self.resets { Reason::LocalReset } else { Reason::LocalClose };
         self.ledger.closed(self.ended.unwrap_or(own));
     }
 }

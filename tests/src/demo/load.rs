@@ -61,22 +61,14 @@ pub async fn run(options: Options, ledger: Arc<Ledger>, mut stop: watch::Receive
     let mut held = Vec::new();
     for _ in 0..options.held {
         let mut connection = Connection::open(options.service, &ledger).await?;
-        connection
-            .exchange("GET", "/health", &[], &[])
-            .await
-            .context("a connection that is to be held")?;
+        connection.exchange("GET", "/health", &[], &[]).await.context("a connection that is to be held")?;
         held.push(connection);
     }
     let mut random = Rng::with_seed(options.seed);
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut playing = JoinSet::new();
-    let mut summary = Summary {
-        scenarios: BTreeMap::new(),
-        failed: 0,
-        errors: Vec::new(),
-        tally: Tally::default(),
-        held,
-    };
+    let mut summary =
+        Summary { scenarios: BTreeMap::new(), failed: 0, errors: Vec::new(), tally: Tally::default(), held };
     let mut tick = interval(Duration::from_secs(1) / options.rate.max(1));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stopped = stop.wait_for(|stop| *stop);

@@ -23,9 +23,7 @@ const TOKEN_EVERY: Duration = Duration::from_millis(8);
 const PAUSE: Duration = Duration::from_mins(2);
 
 /// The words that answers are made of.
-const WORDS: [&str; 8] = [
-    "the ", "model ", "says ", "what ", "models ", "say: ", "nothing ", "new. ",
-];
+const WORDS: [&str; 8] = ["the ", "model ", "says ", "what ", "models ", "say: ", "nothing ", "new. "];
 
 /// What a caller may ask for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -59,12 +57,7 @@ async fn complete(Json(request): Json<Completion>) -> Sse<impl Stream<Item = Res
             return Some((Ok(Event::default().data("[DONE]")), (request, sent + 1)));
         }
         sleep(TOKEN_EVERY).await;
-        let word = WORDS
-            .iter()
-            .cycle()
-            .nth(sent as usize % WORDS.len())
-            .copied()
-            .unwrap_or_default();
+        let word = WORDS.iter().cycle().nth(sent as usize % WORDS.len()).copied().unwrap_or_default();
         let token = json!({
             "object": "chat.completion.chunk",
             "model": request.model,

@@ -38,9 +38,7 @@ pub struct Sessions(Mutex<BTreeMap<u32, VecDeque<Message>>>);
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self(Mutex::new(
-            (0..SESSIONS).map(|id| (id, VecDeque::new())).collect(),
-        ))
+        Self(Mutex::new((0..SESSIONS).map(|id| (id, VecDeque::new())).collect()))
     }
 }
 
@@ -51,20 +49,12 @@ impl Sessions {
 
     /// The list of all.
     pub fn list(&self) -> Vec<Session> {
-        self.lock()
-            .iter()
-            .map(|(&id, messages)| Session {
-                id,
-                messages: messages.len(),
-            })
-            .collect()
+        self.lock().iter().map(|(&id, messages)| Session { id, messages: messages.len() }).collect()
     }
 
     /// The messages of one, if there is such a session.
     pub fn messages(&self, id: u32) -> Option<Vec<Message>> {
-        self.lock()
-            .get(&id)
-            .map(|messages| messages.iter().cloned().collect())
+        self.lock().get(&id).map(|messages| messages.iter().cloned().collect())
     }
 
     /// Adds a message; false if there is no such session.
@@ -84,10 +74,7 @@ impl Sessions {
 /// The front page: links to all sessions.
 pub fn front(sessions: &Sessions) -> String {
     let link = |session: &Session| {
-        format!(
-            "<li><a href=\"/chat/{0}\">Chat {0}</a> ({1})",
-            session.id, session.messages
-        )
+        format!("<li><a href=\"/chat/{0}\">Chat {0}</a> ({1})", session.id, session.messages)
     };
     let links: Vec<String> = sessions.list().iter().map(link).collect();
     page("Chats", &format!("<ul>\n{}\n</ul>", links.join("\n")))
@@ -106,9 +93,7 @@ fn page(title: &str, body: &str) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -123,10 +108,7 @@ mod tests {
         }
         assert_eq!(sessions.messages(3).unwrap().len(), MESSAGES);
         let page = chat(&sessions, 3).unwrap();
-        assert!(
-            !page.contains("&lt;0&gt;") && page.contains("&lt;50&gt;"),
-            "{page}"
-        );
+        assert!(!page.contains("&lt;0&gt;") && page.contains("&lt;50&gt;"), "{page}");
         assert!(!sessions.add(SESSIONS, "user", String::new()));
         assert!(chat(&sessions, SESSIONS).is_none());
     }

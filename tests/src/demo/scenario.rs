@@ -78,9 +78,7 @@ impl Scenario {
         match self {
             Self::KeepAlive => browse(&mut connection, random).await,
             Self::OneShot => {
-                connection
-                    .exchange("GET", path(random), &["Connection: close"], &[])
-                    .await?;
+                connection.exchange("GET", path(random), &["Connection: close"], &[]).await?;
                 connection.closed_by_other_side().await
             }
             Self::Reset => {
@@ -96,18 +94,12 @@ impl Scenario {
             }
             Self::WebSocket => {
                 let mut socket = talk(connection, random).await?;
-                socket
-                    .send(Message::Close(None))
-                    .await
-                    .context("cannot send the close frame")?;
+                socket.send(Message::Close(None)).await.context("cannot send the close frame")?;
                 closed(socket).await
             }
             Self::WebSocketGoodbye => {
                 let mut socket = talk(connection, random).await?;
-                socket
-                    .send(Message::text(websocket::GOODBYE))
-                    .await
-                    .context("cannot send")?;
+                socket.send(Message::text(websocket::GOODBYE)).await.context("cannot send")?;
                 closed(socket).await
             }
             Self::WebSocketAbort => talk(connection, random).await.map(drop),
@@ -131,10 +123,7 @@ async fn upload(connection: &mut Connection, random: &mut Rng) -> Result<()> {
     let answer = connection.exchange("POST", "/api/upload", &[], &file).await?;
     let expected = format!("{{\"bytes\":{}}}", file.len());
     if answer != expected.as_bytes() {
-        bail!(
-            "the service took {} for an upload of {expected}",
-            String::from_utf8_lossy(&answer)
-        );
+        bail!("the service took {} for an upload of {expected}", String::from_utf8_lossy(&answer));
     }
     Ok(())
 }
@@ -148,16 +137,9 @@ async fn ask(
 ) -> Result<()> {
     let session = random.u32(..SESSIONS);
     let text = "Why? ".repeat(random.usize(1..50));
-    let question = Question {
-        session,
-        text,
-        max_tokens: tokens,
-        pause_after,
-    };
+    let question = Question { session, text, max_tokens: tokens, pause_after };
     let body = serde_json::to_vec(&question).context("cannot write the question")?;
-    connection
-        .send("POST", "/api/chat", &["Content-Type: application/json"], &body)
-        .await?;
+    connection.send("POST", "/api/chat", &["Content-Type: application/json"], &body).await?;
     let head = connection.head().await?;
     if head.status != 200 {
         bail!("the chat answered {}", head.status);
@@ -185,10 +167,8 @@ async fn abandoned_chat(connection: &mut Connection, random: &mut Rng) -> Result
     let pause_after = random.u32(1..20);
     ask(connection, random, pause_after + 20, Some(pause_after)).await?;
     for number in 0..pause_after {
-        let event = connection
-            .event()
-            .await?
-            .with_context(|| format!("the answer ended after {number} events"))?;
+        let event =
+            connection.event().await?.with_context(|| format!("the answer ended after {number} events"))?;
         if event == "[DONE]" {
             bail!("the answer was done after {number} events");
         }
@@ -199,17 +179,12 @@ async fn abandoned_chat(connection: &mut Connection, random: &mut Rng) -> Result
 /// Opens a WebSocket and exchanges a few messages; every one was answered when this returns.
 async fn talk(connection: Connection, random: &mut Rng) -> Result<WebSocketStream<CountedStream>> {
     let stream = connection.into_stream()?;
-    let (mut socket, _) = client_async("ws://chat.example/ws", stream)
-        .await
-        .context("cannot open a WebSocket")?;
+    let (mut socket, _) =
+        client_async("ws://chat.example/ws", stream).await.context("cannot open a WebSocket")?;
     for _ in 0..random.u32(1..10) {
         let message = Message::text("hello ".repeat(random.usize(1..200)));
         socket.send(message.clone()).await.context("cannot send")?;
-        let reply = socket
-            .next()
-            .await
-            .context("the WebSocket ended")?
-            .context("cannot receive")?;
+        let reply = socket.next().await.context("the WebSocket ended")?.context("cannot receive")?;
         if reply != message {
             bail!("the WebSocket did not send back what it got");
         }
@@ -227,11 +202,7 @@ async fn closed(mut socket: WebSocketStream<CountedStream>) -> Result<()> {
             Some(Err(error)) => return Err(error).context("waiting for the WebSocket's end"),
         }
     }
-    let rest = socket
-        .get_mut()
-        .read(&mut [0; 1])
-        .await
-        .context("waiting for the connection's end")?;
+    let rest = socket.get_mut().read(&mut [0; 1]).await.context("waiting for the connection's end")?;
     if rest > 0 {
         bail!("bytes came after the close frame");
     }
@@ -248,9 +219,7 @@ mod tests {
     fn the_same_seed_chooses_the_same_and_every_scenario_is_chosen() {
         let choose = || {
             let mut random = Rng::with_seed(7);
-            (0..500)
-                .map(|_| Scenario::choose(&mut random).0)
-                .collect::<Vec<_>>()
+            (0..500).map(|_| Scenario::choose(&mut random).0).collect::<Vec<_>>()
         };
         assert_eq!(choose(), choose());
         assert_eq!(choose().into_iter().collect::<BTreeSet<_>>().len(), MIX.len());

@@ -51,11 +51,7 @@ struct Service {
 
 /// The service's routes; it asks the model server at `model`, with those connections counted in `calls`.
 pub fn router(model: SocketAddr, calls: Arc<Ledger>) -> Router {
-    let service = Arc::new(Service {
-        model,
-        calls,
-        sessions: Sessions::default(),
-    });
+    let service = Arc::new(Service { model, calls, sessions: Sessions::default() });
     Router::new()
         .route("/", get(front))
         .route("/chat/{id}", get(chat_page))
@@ -77,9 +73,7 @@ async fn chat_page(
     State(service): State<Arc<Service>>,
     Path(id): Path<u32>,
 ) -> Result<Html<String>, StatusCode> {
-    pages::chat(&service.sessions, id)
-        .map(Html)
-        .ok_or(StatusCode::NOT_FOUND)
+    pages::chat(&service.sessions, id).map(Html).ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn sessions(State(service): State<Arc<Service>>) -> Json<Vec<Session>> {
@@ -90,11 +84,7 @@ async fn messages(
     State(service): State<Arc<Service>>,
     Path(id): Path<u32>,
 ) -> Result<Json<Vec<Message>>, StatusCode> {
-    service
-        .sessions
-        .messages(id)
-        .map(Json)
-        .ok_or(StatusCode::NOT_FOUND)
+    service.sessions.messages(id).map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn upload(body: Bytes) -> Json<Value> {
@@ -125,13 +115,8 @@ async fn answer(
     let answer = Answer::ask(service.model, &service.calls, &request)
         .await
         .map_err(|error| (StatusCode::BAD_GATEWAY, format!("{error:#}")))?;
-    let start = Answering::Reading {
-        answer,
-        text: String::new(),
-    };
-    Ok(Sse::new(unfold(start, move |state| {
-        next_event(Arc::clone(&service), session, state)
-    })))
+    let start = Answering::Reading { answer, text: String::new() };
+    Ok(Sse::new(unfold(start, move |state| next_event(Arc::clone(&service), session, state))))
 }
 
 /// The event for the next token, or for the end.
@@ -152,10 +137,7 @@ async fn next_event(
             service.sessions.add(session, "assistant", text);
             (Event::default().event("done").data("[DONE]"), Answering::Done)
         }
-        Err(error) => (
-            Event::default().event("error").data(format!("{error:#}")),
-            Answering::Done,
-        ),
+        Err(error) => (Event::default().event("error").data(format!("{error:#}")), Answering::Done),
     };
     Some((Ok(event), state))
 }

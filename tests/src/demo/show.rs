@@ -60,19 +60,11 @@ pub async fn show(limit: Option<Duration>) -> Result<bool> {
     let address = service.wait_for("address", LISTENING_WITHIN, listening_address)?;
     println!("demo service at http://{address}/ in {}", cgroup.path().display());
     let mut agent = block_in_place(|| Agent::listening(&free_address(), ["--target", &cgroup.selector()]))?;
-    println!(
-        "metrics at http://{}/metrics; Ctrl-C ends the demo\n",
-        agent.address()
-    );
+    println!("metrics at http://{}/metrics; Ctrl-C ends the demo\n", agent.address());
 
     let ledger = Arc::new(Ledger::new(Side::Peer));
     let (stop, stopped) = watch::channel(false);
-    let options = load::Options {
-        service: address,
-        seed: SEED,
-        rate: RATE,
-        held: HELD,
-    };
+    let options = load::Options { service: address, seed: SEED, rate: RATE, held: HELD };
     let mut load = tokio::spawn(load::run(options, Arc::clone(&ledger), stopped));
     watch_until_end(limit, &mut signals, &mut service, &mut agent, &mut load).await?;
     stop.send_replace(true);
@@ -95,9 +87,8 @@ pub async fn show(limit: Option<Duration>) -> Result<bool> {
 
 /// Starts the model server in this process, outside the cgroup that is observed.
 async fn start_model(calls: &Arc<Ledger>) -> Result<(SocketAddr, JoinHandle<std::io::Result<()>>)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .context("the model server cannot listen")?;
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("the model server cannot listen")?;
     let address = listener.local_addr().context("the model server has no address")?;
     let listener = CountedListener::new(listener, Arc::clone(calls));
     let server = axum::serve(listener, model::router()).into_future();

@@ -27,12 +27,7 @@ pub enum Reason {
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::LocalClose,
-        Self::PeerClose,
-        Self::LocalReset,
-        Self::PeerReset,
-    ];
+    pub const ALL: [Self; 4] = [Self::LocalClose, Self::PeerClose, Self::LocalReset, Self::PeerReset];
 
     /// The label's value.
     pub const fn label(self) -> &'static str {
@@ -103,23 +98,14 @@ impl Ledger {
 
     /// The counts so far.
     pub fn tally(&self) -> Tally {
-        let (read, written) = (
-            self.read.load(Ordering::Relaxed),
-            self.written.load(Ordering::Relaxed),
-        );
+        let (read, written) = (self.read.load(Ordering::Relaxed), self.written.load(Ordering::Relaxed));
         let (sent_bytes, received_bytes) = match self.side {
             Side::Target => (written, read),
             Side::Peer => (read, written),
         };
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let opened = self.opened.load(Ordering::Relaxed);
-        Tally {
-            opened,
-            open: opened - closed.values().sum::<u64>(),
-            closed,
-            sent_bytes,
-            received_bytes,
-        }
+        Tally { opened, open: opened - closed.values().sum::<u64>(), closed, sent_bytes, received_bytes }
     }
 
     /// A connection was opened.
@@ -139,17 +125,8 @@ impl Ledger {
 
     /// A connection ended; `reason` is in the words of the side that counts.
     pub(super) fn closed(&self, reason: Reason) {
-        let reason = if self.side == Side::Target {
-            reason
-        } else {
-            reason.mirrored()
-        };
-        *self
-            .closed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(reason)
-            .or_default() += 1;
+        let reason = if self.side == Side::Target { reason } else { reason.mirrored() };
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
     }
 }
 
@@ -166,13 +143,7 @@ mod tests {
         ledger.written(3);
         ledger.closed(Reason::LocalReset);
         let closed = BTreeMap::from([(Reason::PeerReset, 1)]);
-        let expected = Tally {
-            opened: 2,
-            open: 1,
-            closed,
-            sent_bytes: 10,
-            received_bytes: 3,
-        };
+        let expected = Tally { opened: 2, open: 1, closed, sent_bytes: 10, received_bytes: 3 };
         assert_eq!(ledger.tally(), expected);
     }
 }

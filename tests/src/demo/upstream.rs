@@ -18,9 +18,7 @@ impl Answer {
         let mut connection = Connection::open(model, ledger).await?;
         let body = serde_json::to_vec(request).context("cannot write the request")?;
         let headers = ["Content-Type: application/json", "Connection: close"];
-        connection
-            .send("POST", "/v1/chat/completions", &headers, &body)
-            .await?;
+        connection.send("POST", "/v1/chat/completions", &headers, &body).await?;
         let head = connection.head().await?;
         if head.status != 200 {
             bail!("the model server answered {}", head.status);
@@ -33,10 +31,8 @@ impl Answer {
         let data = self.0.event().await?.context("the answer ended without [DONE]")?;
         if data != "[DONE]" {
             let chunk: Value = serde_json::from_str(&data).with_context(|| format!("not JSON: {data}"))?;
-            let token = chunk
-                .pointer("/choices/0/delta/content")
-                .and_then(Value::as_str)
-                .context("no token")?;
+            let token =
+                chunk.pointer("/choices/0/delta/content").and_then(Value::as_str).context("no token")?;
             return Ok(Some((token.to_owned(), self)));
         }
         if self.0.event().await?.is_some() {

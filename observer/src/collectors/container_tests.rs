@@ -1,0 +1,137 @@
+//! Tests of the container collector on cgroup folders that change between scrapes.
+//! What real files look like is pinned by the golden files.
+
+use std::fs;
+
+use super::*;
+use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
+
+/// A list of targets that a test replaces.
+#[derive(Default)]
+struct Changing(Mutex<Vec<Target>>);
+
+impl TargetList for Changing {
+    fn targets(&self) -> Arc<[Target]> {
+        self.0.lock().unwrap().clone().into()
+    }
+
+    fn state_counts(&self) -> StateCounts {
+        StateCounts::default()
+    }
+}
+
+/// One target in a unified hierarchy that is a folder.
+struct Host {
+    root: tempfile::TempDir,
+    targets: Arc<Changing>,
+    collector: ContainerCollector,
+}
+
+impl Host {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let targets = Arc::new(Changing::default());
+        let mounts = CgroupMounts { unified: Hierarchy::at(root.path()), v1: Vec::new() };
+        let collector = ContainerCollector::new(
+            Arc::clone(&targets) as Arc<dyn TargetList>,
+            root.path().join("proc"),
+            Arc::new(mounts),
+        );
+        Self { root, targets, collector }
+    }
+
+    fn attach(&self, cgroups: &[u64]) {
+        let cgroup = |id: &u64| Cgroup { path: format!("/{id}").into(), id: *id };
+        *self.targets.0.lock().unwrap() = vec![Target {
+            id: 1,
+            labels: Labels { container: "c".to_owned(), app: String::new() },
+            info: crate::targets::Info::default(),
+            cgroups: cgroups.iter().map(cgroup).collect(),
+            restarts: 0,
+        }];
+    }
+
+    fn write(&self, cgroup: u64, file: &str, text: &str) {
+        let directory = self.root.path().join(cgroup.to_string());
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join(file), text).unwrap();
+    }
+
+    /// The values of a metric's series.
+    fn values(&self, metric: &str) -> Vec<String> {
+        let mut families = Families::new("chat");
+        self.collector.collect(&mut families).unwrap();
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        let series = text.lines().filter(|line| line.starts_with(&format!("chat_{metric}{{")));
+        series.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
+    }
+}
+
+#[test]
+fn counters_go_on_in_a_new_cgroup_and_stay_when_all_are_gone() {
+    let host = Host::new();
+    let cpu = || host.values("container_cpu_usage_seconds_total");
+    host.attach(&[5]);
+    host.write(5, "cpu.stat", "usage_usec 3000000\n");
+    assert_eq!(cpu(), ["3"]);
+    host.write(5, "cpu.stat", "usage_usec 4000000\n");
+    assert_eq!(cpu(), ["4"]);
+    // A restart: the old cgroup goes, a new one counts from zero.
+    fs::remove_dir_all(host.root.path().join("5")).unwrap();
+    assert_eq!(cpu(), ["4"]);
+    host.attach(&[6]);
+    host.write(6, "cpu.stat", "usage_usec 500000\n");
+    assert_eq!(cpu(), ["4.5"]);
+    host.attach(&[]);
+    assert_eq!(cpu(), ["4.5"]);
+    assert!(host.collector.states.lock().unwrap()[&1].cgroups.is_empty());
+    host.targets.0.lock().unwrap().clear();
+    assert!(cpu().is_empty());
+    assert!(host.collector.states.lock().unwrap().is_empty());
+}
+
+#[test]
+fn several_cgroups_are_summed_and_have_a_limit_only_if_each_has() {
+    let host = Host::new();
+    host.attach(&[5, 6]);
+    for cgroup in [5, 6] {
+        host.write(cgroup, "memory.current", "1000\n");
+        host.write(cgroup, "memory.stat", "inactive_file 400\n");
+        host.write(cgroup, "memory.max", "4096\n");
+    }
+    assert_eq!(host.values("container_memory_usage_bytes"), ["2000"]);
+    assert_eq!(host.values("container_memory_working_set_bytes"), ["1200"]);
+    assert_eq!(host.values("container_memory_limit_bytes"), ["8192"]);
+    host.write(6, "memory.max", "max\n");
+    assert!(host.values("container_memory_limit_bytes").is_empty());
+    assert!(host.values("container_oom_kills_total").is_empty(), "a file that is missing is no zero");
+}
+
+#[test]
+fn the_files_of_v1_are_read_where_v2_has_none() {
+    let root = tempfile::tempdir().unwrap();
+    let v1 = |text: &str| crate::collectors::cgroup::mounts::V1Mount {
+        controllers: vec!["cpuacct", "cpu"],
+        root: "/".into(),
+        mount_point: root.path().join(text),
+    };
+    let mounts = CgroupMounts { unified: Hierarchy::at(root.path().join("unified")), v1: vec![v1("cpu")] };
+    for (path, text) in [
+        ("unified/5/cgroup.procs", ""),
+        ("cpu/5/cpuacct.usage", "1500000000\n"),
+        ("cpu/5/cpu.stat", "nr_periods 9\nthrottled_time 250000000\n"),
+    ] {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let mut host = Host::new();
+    host.collector = ContainerCollector::new(
+        Arc::clone(&host.targets) as Arc<dyn TargetList>,
+        "/proc".into(),
+        Arc::new(mounts),
+    );
+    host.attach(&[5]);
+    assert_eq!(host.values("container_cpu_usage_seconds_total"), ["1.5"]);
+    assert_eq!(host.values("container_cpu_throttled_seconds_total"), ["0.25"]);
+}

@@ -1,0 +1,151 @@
+//! Reads the files of one process in `/proc`: each at most once per scrape, and none that walks its memory.
+//! A process may vanish between two files and some files need permission: what cannot be read is `None`.
+
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
+
+use procfs::process::Process;
+
+/// What `/proc` says of one process at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessFiles {
+    /// Short name of the program; no UTF-8 is replaced.
+    pub comm: String,
+    /// Clock ticks after boot at which it started; with the pid it tells processes apart.
+    pub start_ticks: u64,
+    /// Clock ticks of CPU time in user mode, all threads.
+    pub user_ticks: u64,
+    /// Clock ticks of CPU time in the kernel, all threads.
+    pub system_ticks: u64,
+    /// Threads.
+    pub threads: u64,
+    /// From `status`, which counts exactly where `stat` is up to 64 pages per CPU off (Linux 6.2 and later).
+    pub resident_bytes: u64,
+    /// Address space.
+    pub virtual_bytes: u64,
+    /// Of the main thread: the kernel keeps no sum, and reading every thread costs a file each.
+    pub voluntary_switches: u64,
+    /// Of the main thread.
+    pub involuntary_switches: u64,
+    /// Open file descriptors; needs the permission to trace the process.
+    pub open_fds: Option<u64>,
+    /// Bytes read from and written to storage; needs the permission to trace the process.
+    pub io: Option<(u64, u64)>,
+}
+
+/// What rarely changes while a process lives, and is dear to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Arguments, each ended by a zero byte; a process may have written anything over them.
+    pub command_line: Vec<u8>,
+    /// Soft limit of open files; `None` also where there is none.
+    pub max_fds: Option<u64>,
+}
+
+/// A process's directory, kept open while it is read: a new process with its pid cannot be mistaken for it.
+#[derive(Debug)]
+pub struct ProcessDirectory(Process);
+
+impl ProcessDirectory {
+    /// Opens the directory of `name` (a pid or `self`); `None` where there is no such process.
+    pub fn open(proc_root: &Path, name: &str) -> Option<Self> {
+        Process::new_with_root(proc_root.join(name)).ok().map(Self)
+    }
+
+    /// Reads what changes all the time; `None` where the process has gone.
+    pub fn read(&self) -> Option<ProcessFiles> {
+        let Self(process) = self;
+        let stat = process.stat().ok()?;
+        let status = self.bytes("status")?;
+        let status = String::from_utf8_lossy(&status);
+        Some(ProcessFiles {
+            comm: stat.comm,
+            start_ticks: stat.starttime,
+            user_ticks: stat.utime,
+            system_ticks: stat.stime,
+            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+            resident_bytes: number_after(&status, "VmRSS:").unwrap_or_default() * 1024,
+            virtual_bytes: number_after(&status, "VmSize:").unwrap_or_default() * 1024,
+            voluntary_switches: number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default(),
+            involuntary_switches: number_after(&status, "nonvoluntary_ctxt_switches:").unwrap_or_default(),
+            open_fds: process.fd_count().ok().and_then(|count| u64::try_from(count).ok()),
+            io: self.bytes("io").and_then(|io| {
+                let io = String::from_utf8_lossy(&io);
+                Some((number_after(&io, "read_bytes:")?, number_after(&io, "write_bytes:")?))
+            }),
+        })
+    }
+
+    /// Reads what rarely changes.
+    pub fn settings(&self) -> Settings {
+        let limits = self.bytes("limits").unwrap_or_default();
+        Settings {
+            command_line: self.bytes("cmdline").unwrap_or_default(),
+            max_fds: number_after(&String::from_utf8_lossy(&limits), "Max open files"),
+        }
+    }
+
+    /// The path of its program, empty where it may not be read.
+    pub fn executable(&self) -> PathBuf {
+        self.0.exe().unwrap_or_default()
+    }
+
+    /// A file's bytes: the crate's own parsers of text refuse names that are no UTF-8.
+    fn bytes(&self, file: &str) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(2048);
+        self.0.open_relative(file).ok()?.read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+}
+
+/// The first number of the line that starts with `key`.
+fn number_after(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    value.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// Seconds since the epoch at which the machine booted, as `<proc>/stat` says it: it moves when the clock is set.
+pub fn boot_time(proc_root: &Path) -> Option<u64> {
+    let stat = std::fs::read_to_string(proc_root.join("stat")).ok()?;
+    number_after(&stat, "btime")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_process_reads_as_its_files_say() {
+        let directory = ProcessDirectory::open(Path::new("/proc"), "self").unwrap();
+        let files = directory.read().unwrap();
+        let settings = directory.settings();
+        assert!(settings.command_line.ends_with(b"\0"));
+        assert_eq!(directory.executable(), std::env::current_exe().unwrap());
+        assert!(files.resident_bytes > 0 && files.virtual_bytes > files.resident_bytes);
+        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && settings.max_fds.unwrap() > 3);
+        assert!(boot_time(Path::new("/proc")).unwrap() > 1_000_000_000);
+    }
+
+    #[test]
+    fn broken_bytes_are_read_and_missing_files_are_no_error() {
+        let root = tempfile::tempdir().unwrap();
+        let process = root.path().join("7");
+        std::fs::create_dir(&process).unwrap();
+        assert_eq!(ProcessDirectory::open(root.path(), "7").unwrap().read(), None);
+        let stat = b"7 (ba) \xff d) S 1 7 7 0 -1 0 0 0 0 0 11 22 0 0 20 0 3 0 99 4096 5 6 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+        std::fs::write(process.join("stat"), stat).unwrap();
+        let status = b"Name:\tba) \xff d\nVmSize:\t   12 kB\nVmRSS:\t       8 kB\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n";
+        std::fs::write(process.join("status"), status).unwrap();
+        std::fs::write(process.join("cmdline"), b"\xfe\0").unwrap();
+        let directory = ProcessDirectory::open(root.path(), "7").unwrap();
+        let (files, settings) = (directory.read().unwrap(), directory.settings());
+        assert_eq!(files.comm, "ba) \u{fffd} d");
+        assert_eq!((files.user_ticks, files.system_ticks, files.threads), (11, 22, 3));
+        assert_eq!((files.resident_bytes, files.virtual_bytes), (8192, 12288));
+        assert_eq!((files.voluntary_switches, files.involuntary_switches), (5, 6));
+        assert_eq!((files.open_fds, settings.max_fds, files.io), (None, None, None));
+        assert_eq!(settings.command_line, b"\xfe\0");
+    }
+}

@@ -1,0 +1,83 @@
+//! What is known of each target, whether it lives, and how often it came back.
+//! `target_info` carries the metadata that the other series are joined with.
+
+use std::sync::Arc;
+
+use super::{
+    Collector, Families, Kind, Metric,
+    cgroup::{files::populated, mounts::CgroupMounts},
+    parallel,
+};
+use crate::targets::{Target, TargetList};
+
+static METRICS: [Metric; 3] = [
+    Metric::of_target(
+        "target_info",
+        Kind::Gauge,
+        &["image", "image_digest", "container_id", "runtime", "pod", "namespace", "node", "unit", "version"],
+        "What is known of the target's newest instance; always 1.",
+    ),
+    Metric::of_target("target_up", Kind::Gauge, &[], "1 while the target has a live process, else 0."),
+    Metric::of_target(
+        "target_restarts_total",
+        Kind::Counter,
+        &[],
+        "Times the target came back after it had gone or had run empty.",
+    ),
+];
+
+/// The section "Target" of the metrics.
+pub struct TargetCollector {
+    targets: Arc<dyn TargetList>,
+    mounts: Arc<CgroupMounts>,
+}
+
+impl TargetCollector {
+    /// Reads which cgroups live below the v2 root of `mounts`.
+    pub fn new(targets: Arc<dyn TargetList>, mounts: Arc<CgroupMounts>) -> Self {
+        Self { targets, mounts }
+    }
+
+    fn is_up(&self, target: &Target) -> bool {
+        let mut directories = target.cgroups.iter().filter_map(|cgroup| self.mounts.directory(cgroup));
+        directories.any(|directory| populated(&directory))
+    }
+}
+
+impl Collector for TargetCollector {
+    fn name(&self) -> &'static str {
+        "target"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
+        let [target_info, target_up, target_restarts] = &METRICS;
+        let targets = self.targets.targets();
+        let mut jobs: Vec<(&Target, bool)> = targets.iter().map(|target| (target, false)).collect();
+        parallel::for_each(&mut jobs, |(target, up)| *up = self.is_up(target));
+        for (target, up) in jobs {
+            let (container, app) = (target.labels.container.as_str(), target.labels.app.as_str());
+            let info = &target.info;
+            let labels = [
+                container,
+                app,
+                &info.image,
+                &info.image_digest,
+                &info.container_id,
+                &info.runtime,
+                &info.pod,
+                &info.namespace,
+                &info.node,
+                &info.unit,
+                &info.version,
+            ];
+            families.value(target_info, &labels, 1.0);
+            families.value(target_up, &[container, app], f64::from(u8::from(up)));
+            families.value(target_restarts, &[container, app], target.restarts as f64);
+        }
+        Ok(())
+    }
+}

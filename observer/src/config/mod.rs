@@ -1,0 +1,175 @@
+//! The configuration: its sections, their defaults, and where they come from (flags over file over defaults).
+//! What each key means and allows stands in [`reference`], which errors and `observer config` quote.
+
+mod load;
+pub mod reference;
+mod render;
+#[cfg(test)]
+mod tests;
+pub mod value;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{load::ConfigError, value::LogFormat};
+use crate::targets::selector::Selector;
+
+/// The effective configuration of one run.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of the HTTP server.
+    pub listen: SocketAddr,
+    /// What to observe.
+    pub targets: Targets,
+    /// Where containers' names and images come from.
+    pub docker: Docker,
+    /// How metrics are named.
+    pub metrics: Metrics,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Sizes that bound memory and series.
+    pub limits: Limits,
+    /// Limits of the HTTP server.
+    pub server: Server,
+}
+
+/// `[targets]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Targets {
+    /// What is observed; a target is taken when any of them matches.
+    #[serde(with = "value::selectors")]
+    pub select: Vec<Selector>,
+    /// How long the series of a target that left are still served.
+    #[serde(with = "value::duration")]
+    pub linger: Duration,
+    /// How often the host is searched for what announces itself by no event: ports, executables, units.
+    #[serde(with = "value::period")]
+    pub rescan: Duration,
+}
+
+/// `[docker]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Docker {
+    /// Socket of the Docker API, empty for none; see [`Docker::socket`].
+    pub socket: PathBuf,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Stands before the name of every metric of a target.
+    #[serde(deserialize_with = "value::deserialize_prefix")]
+    pub prefix: String,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// A level, or levels by module.
+    #[serde(deserialize_with = "value::deserialize_level")]
+    pub level: String,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Size in bytes of the ring that carries records from the kernel.
+    #[serde(deserialize_with = "value::deserialize_ring_bytes")]
+    pub ring_bytes: u32,
+    /// Outbound peer addresses that are counted apart, over all targets.
+    #[serde(deserialize_with = "value::between::<_, 1, 1_048_576>")]
+    pub peers: u32,
+    /// Values of the label `process` per target.
+    #[serde(deserialize_with = "value::between::<_, 1, 1024>")]
+    pub process_roles: u32,
+}
+
+/// `[server]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Size in bytes up to which a request's head is read.
+    #[serde(deserialize_with = "value::between::<_, 8192, 1_048_576>")]
+    pub header_bytes: u32,
+    /// How long a connection may stay open without completing a request.
+    #[serde(with = "value::period")]
+    pub idle_timeout: Duration,
+    /// Connections held at once.
+    #[serde(deserialize_with = "value::between::<_, 1, 65_536>")]
+    pub max_connections: u32,
+}
+
+impl Docker {
+    /// The socket, or none where Docker is switched off.
+    pub fn socket(&self) -> Option<&Path> {
+        (!self.socket.as_os_str().is_empty()).then_some(&*self.socket)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9435)),
+            targets: Targets::default(),
+            docker: Docker::default(),
+            metrics: Metrics::default(),
+            log: Log::default(),
+            limits: Limits::default(),
+            server: Server::default(),
+        }
+    }
+}
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self { select: Vec::new(), linger: Duration::from_mins(5), rescan: Duration::from_secs(5) }
+    }
+}
+
+impl Default for Docker {
+    fn default() -> Self {
+        Self { socket: PathBuf::from("/var/run/docker.sock") }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { prefix: "chat".to_owned() }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".to_owned() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ring_bytes: 1 << 20, peers: 16_384, process_roles: 16 }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            header_bytes: 16_384,
+            idle_timeout: Duration::from_secs(30),
+            // Below 1,024, the number of open files a process is usually allowed.
+            max_connections: 512,
+        }
+    }
+}

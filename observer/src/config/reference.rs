@@ -1,0 +1,94 @@
+//! Every key of the configuration: what it means and what it allows.
+//! Errors quote it, `observer config` prints it, and a test holds it against the sections.
+
+/// A key of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Section and name: `targets.linger`.
+    pub path: &'static str,
+    /// What it is for, in one or two sentences.
+    pub about: &'static str,
+    /// What may be written, to stand after "allowed:".
+    pub allowed: &'static str,
+}
+
+const fn key(path: &'static str, about: &'static str, allowed: &'static str) -> Key {
+    Key { path, about, allowed }
+}
+
+const DURATION: &str = "a duration from 1ms to 1day as a string, such as \"30s\"";
+
+/// All keys, in the order in which they are printed.
+pub const KEYS: &[Key] = &[
+    key(
+        "listen",
+        "Where /metrics, /healthz, /readyz and the page are served, in plain HTTP. Keep it on loopback, or behind \
+         something that authenticates: whoever reaches it can read every metric.",
+        "ADDRESS:PORT as a string, such as \"127.0.0.1:9435\" or \"[::1]:9435\"",
+    ),
+    key(
+        "targets.select",
+        "What is observed: container:GLOB, image:GLOB, unit:GLOB, cgroup:PATH, port:N, exe:GLOB or pid:N, each with \
+         an optional ,app=PROFILE. One that matches nothing yet waits for its target.",
+        "a list of selectors as strings, such as [\"container:web-*\", \"port:3210,app=lobechat\"]",
+    ),
+    key(
+        "targets.linger",
+        "How long the series of a target that left are still served.",
+        "a duration up to 365days as a string, such as \"5m\" or \"250ms\"",
+    ),
+    key("targets.rescan", "How often the host is searched for targets that no event announces.", DURATION),
+    key(
+        "docker.socket",
+        "Socket of the Docker API, which gives containers their names and images. Empty: do not ask Docker.",
+        "a path as a string, or \"\"",
+    ),
+    key(
+        "metrics.prefix",
+        "Stands before the name of every metric of a target: chat_tcp_connections. The agent's own metrics keep \
+         their names.",
+        "letters, digits and _ as a string, not starting with a digit",
+    ),
+    key(
+        "log.format",
+        "How a line of the log looks: text for people, json for log collectors. It goes to standard error.",
+        "\"text\" or \"json\"",
+    ),
+    key(
+        "log.level",
+        "Which events are logged.",
+        "off, error, warn, info, debug or trace as a string, also by module: \"info,observer::targets=debug\"",
+    ),
+    key(
+        "limits.ring_bytes",
+        "Size of the ring through which the kernel reports events. Counts do not depend on it; when it is full, \
+         observer_records_lost_total grows.",
+        "a power of two from 4096 to 1073741824",
+    ),
+    key(
+        "limits.peers",
+        "Outbound peer addresses that are counted apart, over all targets; further ones are counted together.",
+        "a whole number from 1 to 1048576",
+    ),
+    key(
+        "limits.process_roles",
+        "Values of the label process per target; further processes are counted as other.",
+        "a whole number from 1 to 1024",
+    ),
+    key(
+        "server.header_bytes",
+        "Size up to which the head of a request is read; a larger one is answered with 431.",
+        "a whole number from 8192 to 1048576",
+    ),
+    key("server.idle_timeout", "A connection that completes no request for this long is closed.", DURATION),
+    key(
+        "server.max_connections",
+        "Connections held at once; for one more, the one that has been idle for longest is closed.",
+        "a whole number from 1 to 65536",
+    ),
+];
+
+/// The key with this path.
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}

@@ -1,0 +1,171 @@
+//! Reads what the kernel half has counted: per peer, per open connection, and what was lost.
+//! Nothing here depends on the ring.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read as _},
+    os::fd::OwnedFd,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, PerCpuArray};
+use observer_ebpf::{
+    connection::OpenConnection,
+    lost::{self, KINDS, REASONS},
+    peer::{PeerKey, PeerTotals},
+};
+
+use super::sys;
+
+/// Entries that one look-up of the map of peers asks for.
+const BATCH: u32 = 256;
+
+/// Totals per peer, in no order.
+pub type Peers = Vec<(PeerKey, PeerTotals)>;
+
+/// What the connections that are open now have done so far, per peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenTotals {
+    /// How many they are.
+    pub connections: u64,
+    /// Payload bytes sent.
+    pub sent: u64,
+    /// Payload bytes received.
+    pub received: u64,
+    /// Segments sent again.
+    pub retransmitted: u64,
+}
+
+/// One kind of loss and its count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// What was lost.
+    pub kind: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// How often.
+    pub count: u64,
+}
+
+/// The maps that hold counts.
+pub struct Counts {
+    peers: MapData,
+    /// Entries that the map of peers has room for.
+    capacity: usize,
+    walk: Option<OwnedFd>,
+    lost: PerCpuArray<MapData, u64>,
+    /// What the kernel's entries do not know: connections that the agent adopted, and entries taken out of the map.
+    besides: Mutex<HashMap<PeerKey, PeerTotals>>,
+}
+
+impl Counts {
+    pub(super) fn new(
+        peers: MapData,
+        capacity: u32,
+        walk: Option<OwnedFd>,
+        lost: PerCpuArray<MapData, u64>,
+    ) -> Self {
+        Self { peers, capacity: capacity as usize, walk, lost, besides: Mutex::default() }
+    }
+
+    pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
+        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
+        for peer in adopted {
+            besides.entry(peer).or_insert(PeerTotals::EMPTY).preexisting += 1;
+        }
+    }
+
+    /// Totals of closed connections, and all openings, per peer; a peer may have two entries. Read before
+    /// [`Counts::open`], so that a connection that closes between the two is missed in one scrape and never
+    /// counted twice.
+    pub fn peers(&self) -> anyhow::Result<Peers> {
+        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut peers: Peers = sys::look_up_all(sys::map_descriptor(&self.peers), BATCH)
+            .context("cannot read the map of peers")?;
+        if peers.len() > self.capacity / 4 * 3 {
+            self.retire_idle(&mut peers, &mut besides);
+        }
+        peers.extend(besides.iter().map(|(key, totals)| (*key, *totals)));
+        Ok(peers)
+    }
+
+    /// Makes room in the map: peers without an open connection move to an entry per port outside of it.
+    fn retire_idle(&self, peers: &mut Peers, besides: &mut HashMap<PeerKey, PeerTotals>) {
+        peers.retain(|(key, totals)| {
+            let is_shared = key.port == 0;
+            if is_shared || totals.active() > 0 {
+                return true;
+            }
+            // Read again as it is taken out: a connection may have opened since.
+            match sys::take_element::<_, PeerTotals>(sys::map_descriptor(&self.peers), key) {
+                Ok(Some(totals)) => {
+                    let port = PeerKey { address: [0; 16], ..*key };
+                    *besides.entry(port).or_insert(PeerTotals::EMPTY) += &totals;
+                    false
+                }
+                Ok(None) | Err(_) => true,
+            }
+        });
+    }
+
+    /// Deletes what is kept of a target that is no longer shown.
+    pub(super) fn forget(&self, target: u32) -> anyhow::Result<()> {
+        let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
+        besides.retain(|key, _| key.target != target);
+        let map = sys::map_descriptor(&self.peers);
+        let peers: Peers = sys::look_up_all(map, BATCH).context("cannot read the map of peers")?;
+        for (key, _) in peers.iter().filter(|(key, _)| key.target == target) {
+            sys::delete_element(map, key).context("cannot delete from the map of peers")?;
+        }
+        Ok(())
+    }
+
+    /// What open connections have done so far. Empty on kernels that cannot iterate over socket storage.
+    pub fn open(&self) -> anyhow::Result<HashMap<PeerKey, OpenTotals>> {
+        let mut totals: HashMap<PeerKey, OpenTotals> = HashMap::new();
+        self.walk(|connection| {
+            let entry = totals.entry(connection.peer).or_default();
+            entry.connections += 1;
+            entry.sent += connection.sent;
+            entry.received += connection.received;
+            entry.retransmitted += u64::from(connection.retransmitted);
+        })?;
+        Ok(totals)
+    }
+
+    /// Calls `visit` for every open connection.
+    pub fn walk(&self, mut visit: impl FnMut(&OpenConnection)) -> anyhow::Result<()> {
+        const RECORD: usize = size_of::<OpenConnection>();
+        let Some(link) = &self.walk else { return Ok(()) };
+        let mut pass = sys::iterate(link).context("cannot start the walk over open connections")?;
+        let mut buffer = vec![0; 512 * RECORD];
+        let mut filled = 0;
+        loop {
+            let read = match pass.read(&mut buffer[filled..]) {
+                Ok(0) => return Ok(()),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("the walk over open connections broke off"),
+            };
+            filled += read;
+            let whole = filled - filled % RECORD;
+            for record in buffer[..whole].chunks_exact(RECORD) {
+                visit(&sys::read_pod(record));
+            }
+            buffer.copy_within(whole..filled, 0);
+            filled -= whole;
+        }
+    }
+
+    /// What the kernel half could not send or keep.
+    pub fn lost(&self) -> anyhow::Result<Vec<Lost>> {
+        let cells = KINDS.iter().flat_map(|kind| REASONS.iter().map(move |reason| (*kind, *reason)));
+        let read = cells.map(|((kind, kind_name), (reason, reason_name))| {
+            let per_cpu =
+                self.lost.get(&lost::cell(kind, reason), 0).context("cannot read the counts of losses")?;
+            Ok(Lost { kind: kind_name, reason: reason_name, count: per_cpu.iter().sum() })
+        });
+        read.collect()
+    }
+}

@@ -1,0 +1,148 @@
+//! Loads the kernel half: sizes its maps, hands in offsets, and loads each program by the table.
+//! A program that this kernel refuses is off with its reason; only a required one stops the agent.
+
+use std::fs;
+
+use anyhow::{Context as _, bail};
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps},
+};
+
+use super::{
+    btf::Btf,
+    offsets,
+    programs::{Hook, PROGRAMS, Program, ProgramState, SOCKET_STATE},
+};
+
+/// Where the kernel shows its own type information.
+pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel half as `cargo xtask build` made it; empty in a build without.
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
+
+/// Sizes of the kernel half's maps, all known before anything is attached.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of the ring of records: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Outbound peers that are counted apart.
+    pub peers: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { ring_bytes: 1 << 20, peers: 16_384 }
+    }
+}
+
+/// Loads every program that this kernel takes.
+pub(super) fn load(sizes: Sizes) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
+    if !is_built() {
+        bail!("this observer was built without its kernel object; build it with `cargo xtask build`");
+    }
+    let kernel_types = aya::Btf::from_sys_fs().with_context(|| {
+        format!("cannot read {BTF_PATH}; the kernel must be built with CONFIG_DEBUG_INFO_BTF")
+    })?;
+    let offsets = {
+        let data = fs::read(BTF_PATH).with_context(|| format!("cannot read {BTF_PATH}"))?;
+        let (offsets, missing) = offsets::resolve(&Btf::parse(&data).context(BTF_PATH)?);
+        if !missing.is_empty() {
+            tracing::warn!(
+                members = missing.join(", "),
+                "this kernel has no such members; what needs them is off"
+            );
+        }
+        offsets
+    };
+    let (mut ebpf, mut states) = load_with(sizes, &kernel_types, &offsets, false)?;
+    if states.iter().any(|state| state.name == SOCKET_STATE && !state.attached) {
+        let refused = states.into_iter().find(|state| state.name == SOCKET_STATE);
+        drop(ebpf);
+        (ebpf, states) = load_with(sizes, &kernel_types, &offsets, true)?;
+        states.retain(|state| state.name != SOCKET_STATE);
+        states.extend(refused);
+    }
+    Ok((ebpf, states))
+}
+
+/// Whether the agent has its kernel half inside.
+pub(super) fn is_built() -> bool {
+    !OBJECT.is_empty()
+}
+
+fn load_with(
+    sizes: Sizes,
+    kernel_types: &aya::Btf,
+    offsets: &[offsets::Offset],
+    state_by_sock_ops: bool,
+) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
+    let mut loader = EbpfLoader::new();
+    loader.map_max_entries("RECORDS", sizes.ring_bytes).map_max_entries("PEERS", sizes.peers);
+    for offset in offsets {
+        loader.override_global(offset.global, &offset.value, true);
+    }
+    let state_by_sock_ops = u32::from(state_by_sock_ops);
+    loader.override_global("STATE_BY_SOCK_OPS", &state_by_sock_ops, true);
+    let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
+    let mut states = Vec::with_capacity(PROGRAMS.len());
+    for program in PROGRAMS {
+        if program.name == SOCKET_STATE && state_by_sock_ops != 0 {
+            continue;
+        }
+        let reason = match load_program(&mut ebpf, program, kernel_types) {
+            Ok(()) => String::new(),
+            Err(error) if program.required => {
+                return Err(error)
+                    .with_context(|| format!("this kernel refuses the program {}", program.name));
+            }
+            Err(error) => reason(&error),
+        };
+        states.push(ProgramState { name: program.name, attached: reason.is_empty(), reason });
+    }
+    Ok((ebpf, states))
+}
+
+fn load_program(ebpf: &mut Ebpf, program: &Program, kernel_types: &aya::Btf) -> anyhow::Result<()> {
+    let loaded = ebpf.program_mut(program.name).context("the kernel object does not have it")?;
+    match program.hook {
+        Hook::CgroupIngress | Hook::CgroupEgress => <&mut CgroupSkb>::try_from(loaded)?.load()?,
+        Hook::CgroupSockets => <&mut SockOps>::try_from(loaded)?.load()?,
+        Hook::Tracepoint(name) => {
+            let tracepoint = <&mut BtfTracePoint>::try_from(loaded)?;
+            tracepoint.load(name, kernel_types)?;
+            tracepoint.attach()?;
+        }
+        Hook::MapIterator(_) => <&mut Iter>::try_from(loaded)?.load("bpf_sk_storage_map", kernel_types)?,
+    }
+    Ok(())
+}
+
+/// One line that says why: the verifier's last words, else the system's.
+fn reason(error: &anyhow::Error) -> String {
+    if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
+        let log = verifier_log.to_string();
+        let last = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+        return last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
+    }
+    error.chain().last().map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_and_the_object_name_the_same_programs() {
+        if !is_built() {
+            // A plain `cargo test` has no kernel object; `cargo xtask test` builds it first.
+            return;
+        }
+        let object = aya_obj::Object::parse(OBJECT).unwrap();
+        let mut in_object: Vec<&str> = object.programs.keys().map(String::as_str).collect();
+        let mut in_table: Vec<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        in_object.sort_unstable();
+        in_table.sort_unstable();
+        assert_eq!(in_object, in_table);
+    }
+}

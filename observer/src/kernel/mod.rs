@@ -1,0 +1,220 @@
+//! The kernel half as the agent sees it: loaded once, attached to each target's cgroup, read at each scrape.
+//! All unsafe code of the agent and all of its bpf(2) calls are in this module.
+
+mod adopt;
+mod btf;
+mod counts;
+mod load;
+mod offsets;
+pub mod probe;
+mod programs;
+mod ring;
+mod sys;
+
+use std::{
+    fs::{self, File},
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{CgroupStorageKey, Map, MapData, PerCpuArray, SkStorage},
+    programs::{
+        CgroupAttachMode, CgroupSkb, Iter, ProgramError, SockOps,
+        cgroup_skb::{CgroupSkbAttachType, CgroupSkbLink},
+        sock_ops::SockOpsLink,
+    },
+};
+use observer_ebpf::connection::Connection;
+
+pub use self::{
+    counts::{Counts, Lost, OpenTotals, Peers},
+    load::Sizes,
+    programs::{Hook, PROGRAMS, Program, ProgramState},
+    ring::{Records, RingReader},
+};
+use crate::targets::{Attacher, Cgroup, TargetId, cgroups::Hierarchy};
+
+/// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
+mod attach_type {
+    pub(super) const INGRESS: u32 = 0;
+    pub(super) const EGRESS: u32 = 1;
+    pub(super) const SOCK_OPS: u32 = 3;
+}
+
+/// Target numbers by cgroup and attach point.
+#[expect(deprecated, reason = "its successor needs Linux 6.2 and does not know where a program is attached")]
+type TargetNumbers = aya::maps::CgroupStorage<MapData, TargetId>;
+
+/// The loaded kernel half.
+pub struct Kernel {
+    hierarchy: Hierarchy,
+    programs: Mutex<Ebpf>,
+    targets: Mutex<TargetNumbers>,
+    connections: Mutex<SkStorage<MapData, Connection>>,
+    states: Vec<ProgramState>,
+    counts: Counts,
+}
+
+/// What a program has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramRuns {
+    /// Its name.
+    pub name: &'static str,
+    /// Time in it, on all CPUs.
+    pub time: Duration,
+    /// How often it ran.
+    pub runs: u64,
+}
+
+/// The programs' links to one cgroup; dropping it detaches them.
+pub struct Attachment {
+    _sockets: SockOpsLink,
+    _ingress: CgroupSkbLink,
+    _egress: CgroupSkbLink,
+}
+
+impl Kernel {
+    /// Loads the kernel half, which observes nothing until the first [`Kernel::attach`].
+    pub fn load(sizes: Sizes, hierarchy: Hierarchy) -> anyhow::Result<(Self, RingReader)> {
+        let (mut ebpf, mut states) = load::load(sizes)?;
+        let connections = take(&mut ebpf, "CONNECTIONS")?;
+        let Map::SkStorage(connections) = connections else {
+            anyhow::bail!("the map CONNECTIONS of the kernel object is no socket storage");
+        };
+        let walk = link_walk(&mut ebpf, &connections, &mut states);
+        let Map::HashMap(peers) = take(&mut ebpf, "PEERS")? else {
+            anyhow::bail!("the map PEERS of the kernel object is no hash map");
+        };
+        let counts = Counts::new(peers, sizes.peers, walk, PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?);
+        let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
+        let kernel = Self {
+            hierarchy,
+            targets: Mutex::new(TargetNumbers::try_from(take(&mut ebpf, "TARGETS")?)?),
+            connections: Mutex::new(SkStorage::try_from(Map::SkStorage(connections))?),
+            programs: Mutex::new(ebpf),
+            states,
+            counts,
+        };
+        sys::trim_memory();
+        Ok((kernel, ring))
+    }
+
+    /// What became of each program at loading.
+    pub fn program_states(&self) -> &[ProgramState] {
+        &self.states
+    }
+
+    /// The counts that the kernel half keeps.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Run time and runs of each loaded program, which the kernel counts while `kernel.bpf_stats_enabled` is 1.
+    pub fn program_runs(&self) -> Vec<ProgramRuns> {
+        let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let runs = PROGRAMS.iter().filter_map(|program| {
+            let descriptor = programs.program(program.name)?.fd().ok()?.as_fd().as_raw_fd();
+            // The kernel shows both in the descriptor's entry (kernel/bpf/syscall.c, bpf_prog_show_fdinfo).
+            let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
+            let number =
+                |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+            let time = Duration::from_nanos(number("run_time_ns:")?);
+            Some(ProgramRuns { name: program.name, time, runs: number("run_cnt:")? })
+        });
+        runs.collect()
+    }
+
+    /// New connections first: those that open while the rest is attached are then counted as new.
+    fn link(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Attachment> {
+        let path = self.hierarchy.directory(&cgroup.path).context("the cgroup is gone")?;
+        let directory = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let sock_ops: &mut SockOps = program(&mut programs, "socket_events")?;
+        let id = sock_ops
+            .attach(&directory, CgroupAttachMode::Single)
+            .with_context(|| cannot_attach("socket_events", cgroup))?;
+        let sockets = sock_ops.take_link(id)?;
+        self.name_target(cgroup.id, attach_type::SOCK_OPS, target)?;
+
+        let mut packets = |name, attach_type| -> anyhow::Result<CgroupSkbLink> {
+            let program: &mut CgroupSkb = program(&mut programs, name)?;
+            let id = program
+                .attach(&directory, attach_type, CgroupAttachMode::Single)
+                .with_context(|| cannot_attach(name, cgroup))?;
+            Ok(program.take_link(id)?)
+        };
+        let egress = packets("packet_egress", CgroupSkbAttachType::Egress)?;
+        self.name_target(cgroup.id, attach_type::EGRESS, target)?;
+        let ingress = packets("packet_ingress", CgroupSkbAttachType::Ingress)?;
+        self.name_target(cgroup.id, attach_type::INGRESS, target)?;
+        Ok(Attachment { _sockets: sockets, _ingress: ingress, _egress: egress })
+    }
+
+    /// Tells one program of a cgroup which target it runs for.
+    fn name_target(&self, cgroup: u64, attach_type: u32, target: TargetId) -> anyhow::Result<()> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets
+            .insert(CgroupStorageKey::new(cgroup, attach_type), target, 0)
+            .with_context(|| format!("cannot write the storage of the cgroup with the id {cgroup}"))
+    }
+}
+
+impl Attacher for Kernel {
+    type Attachment = Attachment;
+
+    fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Attachment> {
+        let attachment = self.link(target, cgroup)?;
+        let processes = self.hierarchy.processes(&cgroup.path);
+        let mut storage = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        self.counts.add_adopted(adopt::adopt(&mut storage, target, &processes));
+        Ok(attachment)
+    }
+
+    fn forget(&self, target: TargetId) {
+        if let Err(error) = self.counts.forget(target) {
+            tracing::warn!(
+                target,
+                error = format!("{error:#}"),
+                "the counts of a target that has gone stay in memory"
+            );
+        }
+    }
+}
+
+fn cannot_attach(program: &str, cgroup: &Cgroup) -> String {
+    format!("cannot attach {program} to the cgroup {}", cgroup.path.display())
+}
+
+/// A loaded program as what it is.
+fn program<'a, P>(programs: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut P>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program =
+        programs.program_mut(name).with_context(|| format!("the kernel object has no program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
+    ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
+}
+
+/// Attaches the walk over open connections; without it, bytes show when a connection closes.
+fn link_walk(ebpf: &mut Ebpf, connections: &MapData, states: &mut [ProgramState]) -> Option<OwnedFd> {
+    let state = states.iter_mut().find(|state| state.name == "socket_walk" && state.attached)?;
+    let mut link = || -> anyhow::Result<OwnedFd> {
+        let program: &mut Iter = program(ebpf, "socket_walk")?;
+        Ok(sys::link_map_iterator(program.fd()?.as_fd(), sys::map_descriptor(connections))?)
+    };
+    match link() {
+        Ok(link) => Some(link),
+        Err(error) => {
+            *state = ProgramState { attached: false, reason: format!("{error:#}"), ..state.clone() };
+            None
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The table of programs: where each attaches, whether the agent can do without it, and what is lost then.
+//! A test compares it with the programs in the built object, both ways.
+
+/// Where a program attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `cgroup_skb` of each target's cgroup, packets in.
+    CgroupIngress,
+    /// `cgroup_skb` of each target's cgroup, packets out.
+    CgroupEgress,
+    /// `sock_ops` of each target's cgroup.
+    CgroupSockets,
+    /// A tracepoint with typed arguments, once for the host.
+    Tracepoint(&'static str),
+    /// An iterator over the named map, run at each scrape.
+    MapIterator(&'static str),
+}
+
+/// One program of the kernel half.
+#[derive(Debug)]
+pub struct Program {
+    /// Its name in the object, and the label in `observer_program_attached`.
+    pub name: &'static str,
+    /// Where it attaches.
+    pub hook: Hook,
+    /// Whether the agent is of no use without it.
+    pub required: bool,
+    /// What is lost, or takes its place, where this kernel refuses it.
+    pub without: &'static str,
+}
+
+/// Name of the program that [`super::load`] replaces by callbacks of `sock_ops` where it is refused.
+pub(super) const SOCKET_STATE: &str = "socket_state";
+
+/// All programs, in the order in which they are loaded.
+pub const PROGRAMS: &[Program] = &[
+    Program {
+        name: SOCKET_STATE,
+        hook: Hook::Tracepoint("inet_sock_set_state"),
+        required: false,
+        without: "closes are seen by socket_events: resets and timeouts are told apart from closes, not from one \
+                  another, and connections older than the agent are never seen to close",
+    },
+    Program {
+        name: "socket_events",
+        hook: Hook::CgroupSockets,
+        required: true,
+        without: "no connection is counted",
+    },
+    Program {
+        name: "packet_ingress",
+        hook: Hook::CgroupIngress,
+        required: true,
+        without: "no bytes are counted",
+    },
+    Program {
+        name: "packet_egress",
+        hook: Hook::CgroupEgress,
+        required: true,
+        without: "no bytes are counted",
+    },
+    Program {
+        name: "socket_walk",
+        hook: Hook::MapIterator("CONNECTIONS"),
+        required: false,
+        without: "bytes and retransmissions of a connection show when it closes, not while it lives",
+    },
+    Program {
+        name: "cgroup_created",
+        hook: Hook::Tracepoint("cgroup_mkdir"),
+        required: false,
+        without: "new containers are found by a rescan every second, and may lose what they do before it",
+    },
+    Program {
+        name: "cgroup_removed",
+        hook: Hook::Tracepoint("cgroup_rmdir"),
+        required: false,
+        without: "gone containers are found by a rescan",
+    },
+];
+
+/// What became of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramState {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it runs, or for one that attaches per target, whether it is loaded and will.
+    pub attached: bool,
+    /// Why not; empty where it does.
+    pub reason: String,
+}

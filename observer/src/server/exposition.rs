@@ -1,0 +1,83 @@
+//! The body of /metrics: one scrape at a time, off the threads that serve, packed when asked.
+//! Requests that come meanwhile wait; one whose client leaves gives up its place.
+
+use std::{io::Write as _, sync::Arc};
+
+use anyhow::Context as _;
+use axum::http::{HeaderMap, header};
+use flate2::{Compression, write::GzEncoder};
+use tokio::sync::Semaphore;
+
+use super::Scrape;
+
+#[derive(Clone)]
+pub(super) struct Exposition {
+    source: Arc<dyn Scrape>,
+    turn: Arc<Semaphore>,
+}
+
+impl Exposition {
+    pub(super) fn new(source: Arc<dyn Scrape>) -> Self {
+        let turn = Arc::new(Semaphore::new(1));
+        Self { source, turn }
+    }
+
+    pub(super) async fn text(&self, gzip: bool) -> anyhow::Result<Vec<u8>> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await?;
+        let source = Arc::clone(&self.source);
+        let scrape = move || {
+            let text = source.scrape();
+            // The turn ends with the scrape, also when the client has left in the middle of it.
+            drop(turn);
+            if gzip { pack(&text?) } else { text }
+        };
+        tokio::task::spawn_blocking(scrape)
+            .await
+            .context("a collector panicked, which is a bug; the log says where")?
+    }
+}
+
+fn pack(text: &[u8]) -> anyhow::Result<Vec<u8>> {
+    // The text repeats itself so much that a better level gains little.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text)?;
+    Ok(encoder.finish()?)
+}
+
+/// Whether `Accept-Encoding` names gzip without refusing it by a zero weight (RFC 9110, 12.5.3).
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        named && !parts.any(is_zero_weight)
+    })
+}
+
+fn is_zero_weight(parameter: &str) -> bool {
+    let weight = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
+    weight.is_some_and(|weight| weight.trim().parse() == Ok(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_is_taken_only_where_it_is_asked_for() {
+        for (value, expected) in [
+            ("gzip", true),
+            ("identity, GZIP;q=0.5", true),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000", false),
+            ("deflate, br", false),
+            ("gzipped", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, value.parse().unwrap());
+            assert_eq!(accepts_gzip(&headers), expected, "{value}");
+        }
+        assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+}

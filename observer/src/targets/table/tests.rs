@@ -1,0 +1,213 @@
+//! Tests of the targets' lives, on a fixture tree and with an attacher that remembers what it was told.
+//! Time is a value, so that nothing waits.
+
+use super::*;
+use crate::targets::fixture::{Attached, Host, Recorder};
+
+struct Life {
+    host: Host,
+    recorder: Recorder,
+    table: Table<Recorder>,
+    now: Instant,
+}
+
+impl Life {
+    fn new() -> Self {
+        let host = Host::new();
+        let recorder = Recorder::default();
+        let table = Table::new(recorder.clone(), host.hierarchy(), Duration::from_mins(5));
+        Self { host, recorder, table, now: Instant::now() }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+    }
+
+    /// A pass in which these cgroups are matched, each by its own selector and labelled by its last component.
+    fn pass(&mut self, cgroups: &[&Cgroup]) {
+        let found =
+            |(selector, cgroup): (usize, &&Cgroup)| ((*cgroup).clone(), labelled(selector, &name(cgroup)));
+        self.table.reconcile(cgroups.iter().enumerate().map(found).collect(), self.now);
+    }
+
+    fn only_target(&self) -> Target {
+        let targets = self.table.targets();
+        assert_eq!(targets.len(), 1, "{targets:?}");
+        targets[0].clone()
+    }
+}
+
+fn name(cgroup: &Cgroup) -> String {
+    cgroup.path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn labelled(selector: usize, container: &str) -> Match {
+    let labels = Labels { container: container.to_owned(), app: String::new() };
+    Match { selector, labels, info: Info::default() }
+}
+
+#[test]
+fn a_restart_with_another_cgroup_keeps_the_number_and_counts() {
+    let mut life = Life::new();
+    let first = life.host.cgroup("/docker/web");
+    life.pass(&[&first]);
+    let before = life.only_target();
+    assert_eq!((before.id, before.restarts, before.cgroups.as_slice()), (1, 0, &[first.clone()][..]));
+    life.pass(&[]);
+    assert!(life.only_target().cgroups.is_empty());
+    let second = life.host.recreate("/docker/web");
+    life.pass(&[&second]);
+    let after = life.only_target();
+    assert_eq!((after.id, after.restarts, after.cgroups.as_slice()), (1, 1, &[second.clone()][..]));
+    // Found under its path with another id, without having been seen to go.
+    let third = life.host.recreate("/docker/web");
+    life.pass(&[&third]);
+    assert_eq!(life.only_target().restarts, 2);
+    let attached = [1, 2, 3].map(|_| 1);
+    assert_eq!(life.recorder.attached_ever(), attached);
+    assert_eq!(life.recorder.attached_now(), [Attached { target: 1, cgroup: third.id }]);
+    assert!(life.recorder.forgotten().is_empty());
+}
+
+#[test]
+fn running_empty_and_full_again_counts_but_a_first_process_does_not() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.host.populate("/web", false);
+    life.pass(&[&cgroup]);
+    life.host.populate("/web", true);
+    life.pass(&[&cgroup]);
+    assert_eq!(life.only_target().restarts, 0);
+    life.host.populate("/web", false);
+    life.pass(&[&cgroup]);
+    assert_eq!(life.only_target().restarts, 0);
+    life.host.populate("/web", true);
+    life.pass(&[&cgroup]);
+    life.pass(&[&cgroup]);
+    assert_eq!(life.only_target().restarts, 1);
+    assert_eq!(life.recorder.attached_ever(), [1]);
+}
+
+#[test]
+fn a_target_that_left_is_detached_at_once_and_lingers() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.pass(&[&cgroup]);
+    assert!(!life.table.leave_if(&cgroup.path, cgroup.id + 1, life.now), "another cgroup of that path");
+    assert!(life.table.leave_if(&cgroup.path, cgroup.id, life.now));
+    assert!(life.recorder.attached_now().is_empty());
+    life.wait(299);
+    life.pass(&[]);
+    assert_eq!(life.only_target().id, 1);
+    life.wait(1);
+    life.pass(&[]);
+    assert!(life.table.targets().is_empty());
+    assert_eq!(life.recorder.forgotten(), [1]);
+    life.pass(&[&cgroup]);
+    let target = life.only_target();
+    assert_eq!((target.id, target.restarts), (2, 0), "a new life under a new number");
+}
+
+#[test]
+fn two_cgroups_of_the_same_labels_are_one_target() {
+    let mut life = Life::new();
+    let (one, two) = (life.host.cgroup("/a/web"), life.host.cgroup("/b/web"));
+    life.pass(&[&one, &two]);
+    assert_eq!(life.only_target().cgroups.len(), 2);
+    life.pass(&[&two]);
+    let target = life.only_target();
+    assert_eq!((target.cgroups.as_slice(), target.restarts), (&[two][..], 0));
+}
+
+#[test]
+fn new_labels_are_a_new_target() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.pass(&[&cgroup]);
+    life.table.observe(cgroup.clone(), labelled(0, "renamed"), life.now);
+    let targets = life.table.targets();
+    assert_eq!(targets.iter().map(|it| it.cgroups.len()).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(life.recorder.attached_now(), [Attached { target: 2, cgroup: cgroup.id }]);
+}
+
+#[test]
+fn what_cannot_be_attached_fails_and_is_retried_ever_less_often() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.recorder.fail(Some("no room"));
+    let mut attempts = Vec::new();
+    for second in 0..130 {
+        let before = life.recorder.calls();
+        life.pass(&[&cgroup]);
+        if life.recorder.calls() > before {
+            attempts.push(second);
+        }
+        life.wait(1);
+    }
+    assert_eq!(attempts, [0, 1, 3, 7, 15, 31, 63, 123]);
+    assert!(life.table.targets().is_empty(), "what was never observed has no series");
+    assert_eq!(life.table.failures().values().next().unwrap().reason, "no room");
+    life.recorder.fail(None);
+    life.wait(60);
+    life.pass(&[&cgroup]);
+    assert!(life.table.failures().is_empty());
+    assert_eq!(life.only_target().cgroups, [cgroup]);
+}
+
+#[test]
+fn a_new_cgroup_of_the_same_path_is_tried_at_once_and_a_failure_leaves_with_its_match() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.recorder.fail(Some("no room"));
+    life.pass(&[&cgroup]);
+    let again = life.host.recreate("/web");
+    life.pass(&[&again]);
+    assert_eq!(life.recorder.calls(), 2);
+    life.pass(&[]);
+    assert!(life.table.failures().is_empty());
+}
+
+#[test]
+fn a_cgroup_removed_while_attaching_just_leaves() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.recorder.fail(Some("No such file or directory"));
+    life.host.remove_cgroup("/web");
+    life.pass(&[&cgroup]);
+    assert!(life.table.failures().is_empty() && life.table.targets().is_empty());
+}
+
+#[test]
+fn overlapping_cgroups_are_counted_once() {
+    let mut life = Life::new();
+    let (outer, inner) = (life.host.cgroup("/docker"), life.host.cgroup("/docker/web"));
+    let beside = life.host.cgroup("/docker-other");
+    life.pass(&[&outer, &inner, &beside]);
+    assert_eq!(life.recorder.attached_now().len(), 2);
+    let ((selector, path), failure) = life.table.failures().iter().next().unwrap();
+    assert_eq!((*selector, path), (1, &inner.path));
+    assert!(failure.reason.contains("/docker, which is observed as `docker`"), "{}", failure.reason);
+
+    let mut life = Life::new();
+    let (outer, inner) = (life.host.cgroup("/docker"), life.host.cgroup("/docker/web"));
+    life.pass(&[&inner, &outer]);
+    assert_eq!(life.only_target().cgroups, [inner]);
+    assert_eq!(life.table.failures().len(), 1);
+    // By the same selector, the inner one is counted with the outer one and nothing is wrong.
+    let mut life = Life::new();
+    let (outer, inner) = (life.host.cgroup("/docker"), life.host.cgroup("/docker/web"));
+    let matched = [outer, inner].map(|cgroup| (cgroup.clone(), labelled(0, &name(&cgroup))));
+    life.table.reconcile(matched.to_vec(), life.now);
+    assert_eq!(life.only_target().labels.container, "docker");
+    assert!(life.table.failures().is_empty());
+}
+
+#[test]
+fn a_thousand_targets_cost_little() {
+    let mut life = Life::new();
+    let cgroups: Vec<Cgroup> = (0..1000).map(|index| life.host.cgroup(&format!("/g/t{index}"))).collect();
+    life.pass(&cgroups.iter().collect::<Vec<_>>());
+    life.pass(&cgroups.iter().collect::<Vec<_>>());
+    assert_eq!(life.table.targets().len(), 1000);
+    assert_eq!(life.recorder.calls(), 1000, "a second pass attaches nothing again");
+}

@@ -1,0 +1,307 @@
+//! Targets from a real Docker: a daemon of the test's own, in a network namespace and on a socket of its own.
+//! Nothing is loaded into the kernel: an attacher that remembers stands for the kernel half.
+
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use observer::targets::{
+    Attacher, Cgroup, CgroupEvent, Handle, Inventory, Settings, Target, TargetId, TargetList as _,
+    cgroups::Hierarchy, explain,
+};
+use tempfile::TempDir;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// A daemon, gone with all its containers when dropped.
+struct Daemon {
+    directory: TempDir,
+    process: Child,
+}
+
+impl Daemon {
+    fn start() -> anyhow::Result<Self> {
+        let directory = TempDir::new()?;
+        let process = Self::spawn(directory.path())?;
+        let daemon = Self { directory, process };
+        let answers = || daemon.docker(&["version"]).is_ok();
+        wait_until("dockerd answers (see `cargo xtask setup`)", answers)?;
+        Ok(daemon)
+    }
+
+    fn spawn(directory: &Path) -> anyhow::Result<Child> {
+        let script = "ip link set lo up; exec dockerd --data-root $D/data --exec-root $D/exec \
+            --pidfile $D/docker.pid -H unix://$D/docker.sock";
+        let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
+        Command::new("unshare")
+            .args(["-n", "sh", "-c", script])
+            .env("D", directory)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .context("cannot start dockerd with `unshare`: this test needs root and what `cargo xtask setup` installs")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.directory.path().join("docker.sock")
+    }
+
+    fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = Command::new("docker")
+            .arg("-H")
+            .arg(format!("unix://{}", self.socket().display()))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .context("cannot start `docker`: run `cargo xtask setup`")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "docker {arguments:?}: {errors}");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// An image that holds a shell and nothing else.
+    fn import(&self, image: &str) -> anyhow::Result<()> {
+        let root = self.directory.path().join("rootfs");
+        fs::create_dir_all(root.join("bin"))?;
+        fs::copy("/bin/busybox", root.join("bin/sh")).context("no busybox: run `cargo xtask setup`")?;
+        let archive = self.directory.path().join("rootfs.tar");
+        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status()?;
+        ensure!(packed.success(), "tar failed");
+        let archive = archive.display().to_string();
+        let label = "LABEL org.opencontainers.image.version=2.4.1-label";
+        self.docker(&[
+            "import",
+            "--change",
+            "CMD [\"sh\",\"-c\",\"sleep 1000\"]",
+            "--change",
+            label,
+            &archive,
+            image,
+        ])?;
+        Ok(())
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        let pid = fs::read_to_string(self.directory.path().join("docker.pid"))?;
+        let ended = Command::new("kill").arg(pid.trim()).status()?;
+        ensure!(ended.success(), "cannot end dockerd");
+        self.process.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Ok(containers) = self.docker(&["ps", "-aq"]) {
+            for container in containers.lines() {
+                let _ = self.docker(&["rm", "-f", container]);
+            }
+        }
+        if self.end().is_err() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+fn wait_until(what: &str, condition: impl Fn() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !condition() {
+        if begun.elapsed() > Duration::from_mins(1) {
+            bail!("waited in vain until {what}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Remembers when it attached to which cgroup.
+#[derive(Clone, Default)]
+struct Recorder {
+    attached: Arc<Mutex<Vec<(PathBuf, SystemTime)>>>,
+}
+
+impl Recorder {
+    fn when(&self, path: &Path) -> Option<SystemTime> {
+        let attached = self.attached.lock().ok()?;
+        attached.iter().find(|(attached, _)| attached == path).map(|(_, when)| *when)
+    }
+}
+
+impl Attacher for Recorder {
+    type Attachment = ();
+
+    fn attach(&self, _: TargetId, cgroup: &Cgroup) -> anyhow::Result<()> {
+        let Ok(mut attached) = self.attached.lock() else { bail!("poisoned") };
+        attached.push((cgroup.path.clone(), SystemTime::now()));
+        Ok(())
+    }
+
+    fn forget(&self, _: TargetId) {}
+}
+
+/// An inventory at work. Without a sender of events it looks around once a second.
+struct Watch {
+    handle: Handle,
+    recorder: Recorder,
+    events: Option<mpsc::Sender<CgroupEvent>>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(daemon: &Daemon, selectors: &[&str], rescan: Duration) -> anyhow::Result<Self> {
+        let settings = settings(daemon, selectors, rescan)?;
+        let recorder = Recorder::default();
+        let (inventory, handle) = Inventory::new(settings, recorder.clone())?;
+        let (events, received) = mpsc::channel(64);
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(inventory.run(received, async move { stopped.await.unwrap_or_default() }));
+        wait_until("the first look", || handle.ready())?;
+        Ok(Self { handle, recorder, events: Some(events), stop, running })
+    }
+
+    fn target(&self, container: &str) -> Option<Target> {
+        self.handle.targets().iter().find(|target| target.labels.container == container).cloned()
+    }
+
+    /// Waits until the target is as it should be, and returns it.
+    fn until(
+        &self,
+        container: &str,
+        what: &str,
+        as_wanted: impl Fn(&Target) -> bool,
+    ) -> anyhow::Result<Target> {
+        wait_until(what, || self.target(container).is_some_and(|target| as_wanted(&target)))?;
+        self.target(container).context("the target is there")
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        ensure!(self.stop.send(()).is_ok(), "the inventory has ended by itself");
+        self.running.await?;
+        Ok(())
+    }
+}
+
+fn settings(daemon: &Daemon, selectors: &[&str], rescan: Duration) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        selectors: selectors.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
+        docker_socket: Some(daemon.socket()),
+        rescan,
+        ..Settings::default()
+    })
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
+    let mut daemon = Daemon::start()?;
+    daemon.import("lobehub/lobe-chat:1.143.3")?;
+    daemon.import("acme/other:1")?;
+    daemon.docker(&["run", "-d", "--name", "before", "lobehub/lobe-chat:1.143.3"])?;
+    daemon.docker(&["run", "-d", "--name", "other", "acme/other:1"])?;
+    let mut watch = Watch::start(&daemon, &[], HOUR)?;
+    let id = daemon.docker(&["inspect", "-f", "{{.Id}}", "before"])?;
+    let digest = daemon.docker(&["inspect", "-f", "{{.Image}}", "before"])?;
+
+    let before = watch.until("before", "it is attached", |target| target.cgroups.len() == 1)?;
+    assert_eq!(before.labels.app, "lobechat");
+    assert_eq!(before.info.image, "lobehub/lobe-chat:1.143.3");
+    assert_eq!(before.info.image_digest, digest);
+    assert_eq!(before.info.container_id, id[..12]);
+    assert_eq!((before.info.runtime.as_str(), before.info.version.as_str()), ("docker", "2.4.1-label"));
+    assert!(before.cgroups[0].path.display().to_string().contains(&id));
+    assert!(watch.target("other").is_none(), "its image is of no known app");
+
+    // No events of cgroups from here on, and a look each second: what a host without the tracepoint has.
+    watch.events = None;
+    daemon.docker(&["run", "-d", "--name", "after", "lobehub/lobe-chat:1.143.3"])?;
+    watch.until("after", "it is attached", |target| target.cgroups.len() == 1)?;
+    daemon.docker(&["restart", "-t", "0", "before"])?;
+    let returned = watch.until("before", "it is back", |target| target.restarts == 1)?;
+    assert_eq!((returned.id, returned.cgroups.len()), (before.id, 1));
+    assert_ne!(returned.cgroups[0].id, before.cgroups[0].id);
+
+    daemon.docker(&["rm", "-f", "before"])?;
+    watch.until("before", "it is detached and lingers", |target| target.cgroups.is_empty())?;
+    daemon.docker(&["run", "-d", "--name", "before", "lobehub/lobe-chat:1.143.3"])?;
+    let again = watch.until("before", "a new container has its name", |target| target.restarts == 2)?;
+    assert_eq!(again.id, before.id);
+    daemon.docker(&["rename", "after", "renamed"])?;
+    watch.until("renamed", "its new name is known", |target| target.cgroups.len() == 1)?;
+    watch.until("after", "its old name is empty", |target| target.cgroups.is_empty())?;
+
+    let text =
+        explain(settings(&daemon, &["container:ren*", "image:acme/*", "container:none"], HOUR)?).await?;
+    assert!(text.contains("3 containers") && text.contains("\n  renamed (app lobechat) in /"), "{text}");
+    assert!(text.contains("\n  other in /") && text.contains("container:none\n  waiting:"), "{text}");
+
+    // Docker dies and comes back: nothing is lost meanwhile, and its containers are found again.
+    daemon.end()?;
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(watch.target("before").is_some());
+    daemon.process = Daemon::spawn(daemon.directory.path())?;
+    wait_until("dockerd answers again", || daemon.docker(&["version"]).is_ok())?;
+    daemon.docker(&["run", "-d", "--name", "last", "lobehub/lobe-chat:1.143.3"])?;
+    watch.until("last", "it is attached", |target| target.cgroups.len() == 1)?;
+    watch.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_is_attached_before_its_first_process_runs() -> anyhow::Result<()> {
+    let daemon = Daemon::start()?;
+    daemon.import("acme/chat:2.4.1")?;
+    // Makes the parent of all containers' cgroups, which the test watches in the tracepoint's stead.
+    daemon.docker(&["run", "--rm", "acme/chat:2.4.1", "sh", "-c", "true"])?;
+    let watch = Watch::start(&daemon, &["container:web-*"], HOUR)?;
+    let events = watch.events.clone().context("events are open")?;
+    let hierarchy = Hierarchy::find(Path::new("/proc"))?;
+    let parent = hierarchy.directory(Path::new("/docker")).context("the whole hierarchy is mounted")?;
+    let shared = daemon.directory.path().join("shared");
+    fs::create_dir(&shared)?;
+    for round in 0..5 {
+        let volume = format!("{}:/shared", shared.display());
+        let name = format!("web-{round}");
+        let script = format!("echo > /shared/{round}; sleep 1000");
+        let id = daemon.docker(&[
+            "create",
+            "--name",
+            &name,
+            "-v",
+            &volume,
+            "acme/chat:2.4.1",
+            "sh",
+            "-c",
+            &script,
+        ])?;
+        let path = Path::new("/docker").join(&id);
+        let (parent, hierarchy, events) = (parent.clone(), hierarchy.clone(), events.clone());
+        let made = path.clone();
+        let notifier = std::thread::spawn(move || -> anyhow::Result<()> {
+            wait_until("its cgroup is made", || parent.join(&id).exists())?;
+            let Cgroup { path, id } = hierarchy.get(&made).context("the cgroup stays")?;
+            events.blocking_send(CgroupEvent::Created { path, id }).context("the inventory runs")
+        });
+        daemon.docker(&["start", &name])?;
+        let Ok(outcome) = notifier.join() else { bail!("the notifier panicked") };
+        outcome?;
+        let first_act = shared.join(round.to_string());
+        wait_until("its process has acted", || first_act.exists())?;
+        wait_until("it is attached", || watch.recorder.when(&path).is_some())?;
+        let attached = watch.recorder.when(&path).context("attached")?;
+        let first_write = fs::metadata(&first_act)?.modified()?;
+        let ahead = first_write.duration_since(attached).context("attached only after its process ran")?;
+        println!("attached {ahead:?} before the first act of {name}");
+    }
+    watch.stop().await
+}
