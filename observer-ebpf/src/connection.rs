@@ -83,7 +83,7 @@ pub struct OpenConnection {
 
 const _: () = assert!(size_of::<OpenConnection>() == 64);
 
-/// TCP states as the kernel numbers them (include/net/tcp_states.h).
+/// TCP states as the kernel numbers them (`include/net/tcp_states.h`).
 pub mod state {
     /// Both sides may send.
     pub const ESTABLISHED: u32 = 1;
@@ -119,7 +119,7 @@ pub const fn is_open(tcp_state: u32) -> bool {
     )
 }
 
-/// Error numbers that a socket ends with (include/uapi/asm-generic/errno.h).
+/// Error numbers that a socket ends with (`include/uapi/asm-generic/errno.h`).
 mod errno {
     pub(super) const PIPE: u32 = 32;
     pub(super) const NETUNREACH: u32 = 101;
@@ -195,7 +195,7 @@ impl Connection {
     /// The position of `sequence` in a stream that began at `base` and has reached `position`.
     #[inline(always)]
     pub fn advance(base: u32, position: u64, sequence: u32) -> i32 {
-        sequence.wrapping_sub(base.wrapping_add(position as u32)) as i32
+        sequence.wrapping_sub(base.wrapping_add(position as u32)).cast_signed()
     }
 
     /// A segment of `length` payload bytes from `sequence` on went out.
@@ -203,7 +203,7 @@ impl Connection {
     pub fn segment_sent(&mut self, sequence: u32, length: u32) {
         let advance = Self::advance(self.sent_base, self.sent, sequence.wrapping_add(length));
         if advance > 0 {
-            self.sent += u64::from(advance as u32);
+            self.sent += u64::from(advance.cast_unsigned());
         }
     }
 
@@ -214,7 +214,7 @@ impl Connection {
         let advance = Self::advance(self.received_base, self.received, sequence.wrapping_add(length));
         // No receive window is larger than 1 GiB (RFC 7323 section 2.3), so this is no segment of it.
         if advance > 0 && advance < 1 << 30 {
-            self.received += u64::from(advance as u32);
+            self.received += u64::from(advance.cast_unsigned());
         }
     }
 

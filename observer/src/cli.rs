@@ -33,16 +33,16 @@ pub struct Cli {
 /// What the agent is asked to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Observe, and serve the metrics
+    Run,
+    /// Say whether this host is able, what is missing and how to mend it
+    Check,
+    /// Show what would be observed, and why
+    Targets,
+    /// Print the reference of all metrics
+    Metrics(MetricsArgs),
     /// Print the effective configuration, with comments
     Config,
-}
-
-/// Flags of `observer run`.
-#[derive(Debug, Args)]
-pub struct RunArgs {
-    /// Also log what the kernel half reports about itself
-    #[arg(long)]
-    pub kernel_log: bool,
 }
 
 /// Flags of `observer metrics`.

@@ -1,6 +1,7 @@
 //! The observer agent: finds targets, attaches the kernel half to their cgroups, serves their metrics.
 //! Data flows one way: targets and kernel feed collectors, a scrape collects, the server answers.
 
+pub mod agent;
 pub mod cli;
 pub mod collectors;
 pub mod commands;

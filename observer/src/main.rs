@@ -9,6 +9,7 @@ use std::{
 use clap::Parser as _;
 use observer::{
     cli::{Cli, Command},
+    collectors::reference::reference,
     commands,
     config::Config,
 };
@@ -31,12 +32,23 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
-    let mut out = io::stdout().lock();
+    let mut out = io::stdout();
+    let mut code = ExitCode::SUCCESS;
     match command {
+        Command::Run => commands::run::run(config)?,
+        Command::Check => {
+            if !commands::check::check(&mut out, config)? {
+                code = ExitCode::FAILURE;
+            }
+        }
+        Command::Targets => commands::targets::targets(&mut out, config)?,
+        Command::Metrics(arguments) => {
+            commands::metrics::metrics(&mut out, reference(), &config.metrics.prefix, arguments.format)?;
+        }
         Command::Config => commands::config::config(&mut out, config)?,
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// Prints an error; where standard error is gone too, the exit code says it alone.

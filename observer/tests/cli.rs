@@ -1,6 +1,8 @@
 //! The built binary as a user meets it: exit codes, messages on standard error, a closed pipe.
 //! Nothing here needs rights or a kernel.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail by panicking")]
+
 use std::{
     io::Read as _,
     process::{Command, Output, Stdio},

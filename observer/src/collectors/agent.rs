@@ -16,7 +16,7 @@ use super::{
 };
 use crate::targets::TargetList;
 
-static METRICS: [Metric; 13] = [
+pub(super) static METRICS: [Metric; 13] = [
     Metric::of_agent(
         "observer_build_info",
         Kind::Gauge,

@@ -23,7 +23,7 @@ use crate::targets::{Target, TargetId, TargetList};
 /// runtime makes them one after the other.
 const RETRY_V1: Duration = Duration::from_secs(10);
 
-static METRICS: [Metric; 9] = [
+pub(super) static METRICS: [Metric; 9] = [
     Metric::of_target(
         "container_cpu_usage_seconds_total",
         Kind::Counter,

@@ -6,7 +6,7 @@ use std::{fs, sync::Arc};
 use super::{Collector, Families, Kind, Metric};
 use crate::kernel::{Kernel, Records};
 
-static METRICS: [Metric; 5] = [
+pub(super) static METRICS: [Metric; 5] = [
     Metric::of_agent(
         "observer_program_attached",
         Kind::Gauge,

@@ -10,6 +10,7 @@ pub mod overflow;
 mod parallel;
 mod peer_names;
 pub mod process;
+pub mod reference;
 pub mod scraper;
 pub mod target;
 pub mod tcp;

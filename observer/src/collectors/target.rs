@@ -10,7 +10,7 @@ use super::{
 };
 use crate::targets::{Target, TargetList};
 
-static METRICS: [Metric; 3] = [
+pub(super) static METRICS: [Metric; 3] = [
     Metric::of_target(
         "target_info",
         Kind::Gauge,

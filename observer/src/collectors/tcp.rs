@@ -21,7 +21,7 @@ use crate::{
     targets::{TargetId, TargetList},
 };
 
-static METRICS: [Metric; 11] = [
+pub(super) static METRICS: [Metric; 11] = [
     Metric::of_target("tcp_connections", Kind::Gauge, &["direction", "peer"], "Open TCP connections."),
     Metric::of_target(
         "tcp_connections_opened_total",

@@ -2,6 +2,11 @@
 //! Format: Documentation/bpf/btf.rst. The crates that read it whole are under the LGPL, which a static binary
 //! cannot honour for its users, or keep their members private (aya-obj).
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the format has 32-bit offsets, so no section is longer"
+)]
+
 use std::fmt;
 
 /// `BTF_KIND_*` of include/uapi/linux/btf.h.
@@ -54,8 +59,8 @@ struct Type {
     length: u32,
     /// Whether members' offsets carry bit field sizes.
     flag: bool,
-    /// Size of the type, or the type it refers to.
-    size_or_type: u32,
+    /// Size in bytes, or the number of the type it refers to.
+    size_or_target: u32,
     /// Where what follows begins.
     rest: usize,
 }
@@ -145,7 +150,7 @@ impl Btf {
             | kind::ENUM
             | kind::ENUM64
             | kind::FLOAT => Some(found),
-            _ if depth > 0 => self.resolve(found.size_or_type, depth - 1),
+            _ if depth > 0 => self.resolve(found.size_or_target, depth - 1),
             _ => None,
         }
     }
@@ -159,7 +164,7 @@ impl Btf {
                 self.size(element, depth - 1)?.checked_mul(count)
             }
             kind::ARRAY => None,
-            _ => Some(found.size_or_type),
+            _ => Some(found.size_or_target),
         }
     }
 
@@ -170,7 +175,7 @@ impl Btf {
             kind: (info >> 24) & 0x1f,
             length: info & 0xffff,
             flag: info >> 31 != 0,
-            size_or_type: word(&self.types, start + 8)?,
+            size_or_target: word(&self.types, start + 8)?,
             rest: start + 12,
         })
     }

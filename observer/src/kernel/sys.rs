@@ -1,6 +1,11 @@
 //! The bpf(2) and pidfd calls that aya does not make: iterators over a map, batched look-ups, a socket of another
 //! process. Numbers and layouts are those of include/uapi/linux/bpf.h.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel's numbers fit: descriptors are ints, sizes those of small structures"
+)]
+
 use std::{
     fs::File,
     io, mem,
@@ -38,8 +43,8 @@ struct IterCreate {
 /// `struct batch` of `union bpf_attr`.
 #[repr(C)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from_position: u64,
+    to_position: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -74,9 +79,9 @@ fn owned(result: libc::c_long) -> OwnedFd {
 /// Attaches an iterator program to a map. aya's own `attach` cannot name one (`bpf_iter_link_info`).
 pub(super) fn link_map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // `union bpf_iter_link_info` for a map: its file descriptor.
-    let info = map.as_raw_fd() as u32;
+    let info = map.as_raw_fd().cast_unsigned();
     let mut attributes = LinkCreate {
-        program: program.as_raw_fd() as u32,
+        program: program.as_raw_fd().cast_unsigned(),
         target: 0,
         attach_type: TRACE_ITER,
         flags: 0,
@@ -89,7 +94,7 @@ pub(super) fn link_map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) ->
 
 /// A new pass of an attached iterator; reading it runs the program for each element.
 pub(super) fn iterate(link: &OwnedFd) -> io::Result<File> {
-    let mut attributes = IterCreate { link: link.as_raw_fd() as u32, flags: 0 };
+    let mut attributes = IterCreate { link: link.as_raw_fd().cast_unsigned(), flags: 0 };
     bpf(BPF_ITER_CREATE, &mut attributes).map(|result| File::from(owned(result)))
 }
 
@@ -111,12 +116,12 @@ where
         values.reserve(room as usize);
         let mut next = 0_u32;
         let mut attributes = Batch {
-            in_batch: if first { 0 } else { ptr::from_ref(&position) as u64 },
-            out_batch: ptr::from_mut(&mut next) as u64,
+            from_position: if first { 0 } else { ptr::from_ref(&position) as u64 },
+            to_position: ptr::from_mut(&mut next) as u64,
             keys: keys.as_mut_ptr() as u64,
             values: values.as_mut_ptr() as u64,
             count: room,
-            map: map.as_raw_fd() as u32,
+            map: map.as_raw_fd().cast_unsigned(),
             element_flags: 0,
             flags: 0,
         };
@@ -159,7 +164,7 @@ where
 {
     let mut value = mem::MaybeUninit::<V>::zeroed();
     let mut attributes = Element {
-        map: map.as_raw_fd() as u32,
+        map: map.as_raw_fd().cast_unsigned(),
         padding: 0,
         key: ptr::from_ref(key) as u64,
         value: value.as_mut_ptr() as u64,
@@ -176,7 +181,7 @@ where
 /// Deletes an element of a hash map; one that is not there is no error.
 pub(super) fn delete_element<K: aya::Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<()> {
     let mut attributes = Element {
-        map: map.as_raw_fd() as u32,
+        map: map.as_raw_fd().cast_unsigned(),
         padding: 0,
         key: ptr::from_ref(key) as u64,
         value: 0,
@@ -207,7 +212,7 @@ pub(super) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `now` is valid for the call, which cannot fail for this clock.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, ptr::from_mut(&mut now)) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+    now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
 /// Gives memory that was freed back to the system. Loading needs tens of megabytes for the kernel's type

@@ -28,7 +28,7 @@ use totals::{Sums, Totals};
 /// How many roles a target has before further ones are called `other`.
 pub const MAX_ROLES: usize = 16;
 
-static METRICS: [Metric; 10] = [
+pub(super) static METRICS: [Metric; 10] = [
     Metric::of_target("processes", Kind::Gauge, &["process"], "Live processes."),
     Metric::of_target(
         "process_cpu_seconds_total",

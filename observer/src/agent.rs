@@ -1,0 +1,174 @@
+//! One run of the agent: takes the port, loads the kernel half, attaches, serves, and takes it all back.
+//! In the order in which things may fail, so that nothing is attached by an agent that cannot serve.
+
+use std::{future, path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+    time,
+};
+
+use crate::{
+    collectors::{
+        Registry,
+        agent::{Agent, BuildInfo},
+        cgroup::mounts::CgroupMounts,
+        container::ContainerCollector,
+        kernel::KernelCollector,
+        overflow::LabelOverflow,
+        process::ProcessCollector,
+        scraper::Scraper,
+        target::TargetCollector,
+        tcp::TcpCollector,
+    },
+    config::Config,
+    kernel::{
+        Kernel, Records, Sizes,
+        probe::{self, Verdict},
+    },
+    server::{self, Readiness, Sources},
+    targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
+};
+
+/// The host's /proc.
+const PROC: &str = "/proc";
+/// Notices of cgroups that may wait for the inventory; past it, it looks at everything instead.
+const CGROUP_EVENTS: usize = 4096;
+/// How often readiness is looked at until it is there.
+const READINESS_STEP: Duration = Duration::from_millis(20);
+
+/// The part of the configuration that says what to observe.
+pub fn target_settings(config: &Config) -> targets::Settings {
+    targets::Settings {
+        selectors: config.targets.select.clone(),
+        docker_socket: config.docker.socket().map(Path::to_owned),
+        linger: config.targets.linger,
+        rescan: config.targets.rescan,
+        proc_root: PROC.into(),
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(config: &Config) -> anyhow::Result<()> {
+    let stop = stop_signal()?;
+    let listener = server::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    require_host()?;
+    let hierarchy = Hierarchy::find(Path::new(PROC))?;
+    let sizes = Sizes { ring_bytes: config.limits.ring_bytes, peers: config.limits.peers };
+    let (kernel, ring) = Kernel::load(sizes, hierarchy.clone())?;
+    let kernel = Arc::new(kernel);
+    for state in kernel.program_states().iter().filter(|state| !state.attached) {
+        tracing::warn!(
+            program = state.name,
+            reason = state.reason,
+            "this kernel refuses a program; see `observer check`"
+        );
+    }
+    let (inventory, handle) = Inventory::new(target_settings(config), Arc::clone(&kernel))?;
+    let (to_inventory, events) = mpsc::channel(CGROUP_EVENTS);
+    let notified =
+        kernel.program_states().iter().any(|state| state.name == "cgroup_created" && state.attached);
+    let records = ring.records();
+    let reading = tokio::spawn(async move { if notified { ring.run(to_inventory).await } else { Ok(()) } });
+
+    let scraper = scraper(config, &hierarchy, &kernel, records, &handle)?;
+    let readiness = Readiness::waiting("the first look for targets is not done");
+    tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
+    let sources =
+        Sources { scrape: Arc::new(move || scraper.scrape()), targets: Arc::new(handle), readiness };
+    tracing::info!(url = format!("http://{address}/metrics"), "listening");
+    let working = async {
+        tokio::join!(
+            server::serve(listener, &config.server, sources, stopped(stop.clone())),
+            inventory.run(events, stopped(stop.clone())),
+        )
+    };
+    tokio::select! {
+        _ = working => {}
+        result = fails(reading) => result?,
+    }
+    tracing::info!("stopped; nothing is attached any more");
+    Ok(())
+}
+
+/// Ends only with an error: a ring that is no longer read loses records without counting them.
+async fn fails(reading: tokio::task::JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    match reading.await.context("the reader of the ring panicked") {
+        Ok(Ok(())) => future::pending().await,
+        Ok(Err(error)) | Err(error) => Err(error),
+    }
+}
+
+/// Fails with everything that this host lacks, before anything is loaded.
+fn require_host() -> anyhow::Result<()> {
+    let findings = probe::host(Path::new(PROC));
+    let lacks: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.verdict == Verdict::Fail)
+        .map(|finding| format!("{}: {}; {}", finding.subject, finding.found, finding.mend))
+        .collect();
+    if !lacks.is_empty() {
+        bail!("this host cannot run observer (`observer check` shows all):\n  {}", lacks.join("\n  "));
+    }
+    Ok(())
+}
+
+/// All collectors, with what they read from.
+fn scraper(
+    config: &Config,
+    hierarchy: &Hierarchy,
+    kernel: &Arc<Kernel>,
+    records: Records,
+    handle: &Handle,
+) -> anyhow::Result<Scraper> {
+    let proc_root = Path::new(PROC);
+    let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
+    let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
+    let overflow = LabelOverflow::default();
+    let roles = config.limits.process_roles as usize;
+    let mut registry = Registry::default();
+    registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
+    registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(kernel)));
+    registry.register(ProcessCollector::new(
+        Arc::clone(&targets),
+        proc_root.to_owned(),
+        Arc::clone(&mounts),
+        overflow.clone(),
+        roles,
+    ));
+    registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
+    registry.register(KernelCollector::new(Arc::clone(kernel), records));
+    let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
+    Ok(Scraper::new(registry, agent, config.metrics.prefix.as_str()))
+}
+
+async fn watch_readiness(handle: Handle, readiness: Readiness) {
+    while !handle.ready() {
+        time::sleep(READINESS_STEP).await;
+    }
+    readiness.set_ready();
+}
+
+/// Becomes true with the first SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    Ok(stopped)
+}
+
+/// Completes when the agent is to stop.
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which it is only once it has sent.
+    stop.wait_for(|stop| *stop).await.ok();
+}

@@ -1,0 +1,27 @@
+//! `observer run`: observes, and serves the metrics.
+//! Everything happens in [`crate::agent`]; here is the runtime that it happens on.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::runtime;
+
+use crate::{agent, config::Config, logging};
+
+/// Attaching and scraping block a thread each; the rest needs hardly any.
+const THREADS: usize = 2;
+/// How long a scrape that is under way may go on after the agent has stopped.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Runs the agent until it is told to stop.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    logging::init(&config.log)?;
+    let runtime = runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = runtime.block_on(agent::run(config));
+    runtime.shutdown_timeout(GRACE);
+    result
+}

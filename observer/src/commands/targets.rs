@@ -1,0 +1,17 @@
+//! `observer targets`: what would be observed, and why.
+//! Reads the host as the agent would, and attaches nothing.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use tokio::runtime;
+
+use crate::{agent, config::Config, targets};
+
+/// Prints selectors with their targets, and what matched nothing.
+pub fn targets(out: &mut impl Write, config: &Config) -> anyhow::Result<()> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let text = runtime.block_on(targets::explain(agent::target_settings(config)))?;
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
