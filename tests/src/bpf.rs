@@ -43,7 +43,8 @@ impl Held {
 
     /// Those of them that the kernel still has.
     pub fn left(&self) -> Result<Self> {
-        let programs = loaded_programs().map(|program| Ok(program?.id())).collect::<Result<BTreeSet<u32>>>()?;
+        let programs =
+            loaded_programs().map(|program| Ok(program?.id())).collect::<Result<BTreeSet<u32>>>()?;
         let maps = loaded_maps().map(|map| Ok(map?.id())).collect::<Result<BTreeSet<u32>>>()?;
         let links = loaded_links().map(|link| Ok(link?.id())).collect::<Result<BTreeSet<u32>>>()?;
         Ok(Self {

@@ -43,8 +43,13 @@ impl Namespace {
             .build()
             .context("cannot make a runtime")?;
         let inside = runtime.block_on(runtime.spawn(async { fs::read_link("/proc/thread-self/ns/net") }))?;
-        let wanted = fs::read_link(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
-        ensure!(inside? == wanted, "cannot enter the network namespace {} (root needed)", self.path.display());
+        let wanted =
+            fs::read_link(&self.path).with_context(|| format!("cannot read {}", self.path.display()))?;
+        ensure!(
+            inside? == wanted,
+            "cannot enter the network namespace {} (root needed)",
+            self.path.display()
+        );
         Ok(runtime)
     }
 
@@ -68,8 +73,21 @@ impl Namespace {
         let share = share.to_string();
         for (chain, option) in [("INPUT", "-i"), ("OUTPUT", "-o")] {
             let rule = [
-                "-w", "-I", chain, option, interface, "-p", "tcp", "-m", "statistic", "--mode", "random",
-                "--probability", &share, "-j", "DROP",
+                "-w",
+                "-I",
+                chain,
+                option,
+                interface,
+                "-p",
+                "tcp",
+                "-m",
+                "statistic",
+                "--mode",
+                "random",
+                "--probability",
+                &share,
+                "-j",
+                "DROP",
             ];
             self.execute("iptables", &rule)?;
         }

@@ -11,7 +11,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tests::{agent::Agent, cgroup, cgroup::Cgroup, docker::Daemon, http, metrics::Metrics, process::Background};
+use tests::{
+    agent::Agent, cgroup, cgroup::Cgroup, docker::Daemon, http, metrics::Metrics, process::Background,
+};
 
 const MEMORY_LIMIT: u64 = 256 << 20;
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -210,7 +212,11 @@ fn odd_and_vanishing_processes_do_not_break_a_scrape() -> Result<()> {
     let calm = |metrics: &Metrics| metrics.sum("chat_processes", &[]) as usize == pids.len();
     agent.scrape_until(Duration::from_secs(10), calm)?;
     let metrics = whole_scrape(&agent)?;
-    assert!(known > FILES && calm(&metrics), "{known} files, {} processes", metrics.sum("chat_processes", &[]));
+    assert!(
+        known > FILES && calm(&metrics),
+        "{known} files, {} processes",
+        metrics.sum("chat_processes", &[])
+    );
     assert_eq!(metrics.sum("chat_process_open_fds", &[]) as usize, known);
     let roles: Vec<_> = metrics.matching("chat_processes", &[]).collect();
     println!("roles: {roles:?}");

@@ -134,7 +134,10 @@ fn a_thousand_targets_load_nothing_again() -> Result<()> {
     let answer = http::get(agent.address(), "/metrics")?;
     println!("scrape in {:?}, {}", begun.elapsed(), memory(agent.pid())?);
     let metrics = Metrics::parse(&answer.text())?;
-    assert!((metrics.sum("chat_tcp_connections_opened_total", &[]) - 1.0).abs() < 0.5, "no other target has any");
+    assert!(
+        (metrics.sum("chat_tcp_connections_opened_total", &[]) - 1.0).abs() < 0.5,
+        "no other target has any"
+    );
     drop(client);
     Ok(())
 }

@@ -98,7 +98,10 @@ impl Client {
     async fn ask(&mut self, command: &Value) -> Result<String> {
         self.send(command, 0).await?;
         let mut line = String::new();
-        self.stream.read_line(&mut line).await.with_context(|| format!("the target's answer to {command}"))?;
+        self.stream
+            .read_line(&mut line)
+            .await
+            .with_context(|| format!("the target's answer to {command}"))?;
         if line.pop() != Some('\n') {
             bail!("the target closed instead of answering {command}");
         }
