@@ -131,7 +131,8 @@ fn the_prefix_renames_what_is_of_targets_and_json_logs_are_json() -> Result<()> 
     puppet::call(puppet.listen()?, 10)?;
     let closed = "lobechat_tcp_connections_closed_total";
     let metrics = agent.scrape_until(PATIENCE, |metrics| metrics.sum(closed, &[]) > 0.0)?;
-    ensure!(metrics.sum(closed, &[("reason", "peer_close")]) == 1.0, "the call is not counted");
+    let by_peer = metrics.get(closed, &[("direction", "inbound"), ("reason", "peer_close")]);
+    ensure!(by_peer == Some(1.0), "the call is not counted");
     for (series, _) in metrics.iter() {
         let known = ["lobechat_", "observer_", "process_"];
         ensure!(known.iter().any(|prefix| series.name.starts_with(prefix)), "{}", series.name);
@@ -141,7 +142,7 @@ fn the_prefix_renames_what_is_of_targets_and_json_logs_are_json() -> Result<()> 
     }
 
     drop(puppet);
-    let left = |metrics: &tests::metrics::Metrics| metrics.sum("lobechat_target_up", &[]) == 0.0;
+    let left = |metrics: &tests::metrics::Metrics| metrics.get("lobechat_target_up", &[]) == Some(0.0);
     ensure!(left(&agent.scrape_until(PATIENCE, left)?), "the target is still up");
     agent.process().signal(rustix::process::Signal::TERM)?;
     let process = agent.process();
