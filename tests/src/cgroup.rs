@@ -165,7 +165,7 @@ mod tests {
         let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(find_root(unified), Some(PathBuf::from("/sys/fs/cgroup")));
         assert_eq!(controllers(hybrid), [PathBuf::from("/sys/fs/cgroup/cpu")]);
-        assert_eq!(controllers(unified), [PathBuf::new(); 0]);
+        assert_eq!(controllers(unified), Vec::<PathBuf>::new());
         assert_eq!(find_root("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
     }
 }
