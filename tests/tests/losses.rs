@@ -1,4 +1,4 @@
-//! A full ring and a full map: both show in observer_records_lost_total, and the counts of connections stay exact.
+//! A full ring and a full map: both show in `observer_records_lost_total`, and the counts of connections stay exact.
 //! The ring is filled while the agent is stopped, the map by calling more peers than it has room for.
 
 use std::{
