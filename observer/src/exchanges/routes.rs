@@ -18,7 +18,7 @@ use std::{
 
 use self::{
     cache::Cache,
-    tree::{Segments, Tree},
+    tree::{Match, Segments, Tree},
     trpc::{Call, Procedures},
 };
 use super::{
@@ -186,15 +186,20 @@ impl Router {
         Some(found)
     }
 
-    /// The most specific route of the first profile that has one. A path that is listed for other methods is still that
-    /// route (`OPTIONS` before a `POST`), but means nothing.
+    /// The most specific route of the first profile that has one for this method. A path that is listed for other
+    /// methods only is still that route (`OPTIONS` before a `POST`), but means nothing.
     fn listed(&self, method: Method, segments: &Segments<'_>) -> Option<Listed> {
-        let find = |method| self.layers.iter().find_map(|tree| tree.find(method, segments)).cloned();
-        find(Some(method)).or_else(|| {
-            let listed = find(None)?;
-            let procedures = listed.procedures.map(|_| Arc::default());
-            Some(Listed { stream: false, events: Arc::clone(&self.nothing), procedures, ..listed })
-        })
+        let mut other = None;
+        for tree in &self.layers {
+            match tree.find(method, segments) {
+                Some(Match::Meant(listed)) => return Some(listed.clone()),
+                Some(Match::Other(listed)) => other = other.or(Some(listed)),
+                None => {}
+            }
+        }
+        let listed = other?.clone();
+        let procedures = listed.procedures.map(|_| Arc::default());
+        Some(Listed { stream: false, events: Arc::clone(&self.nothing), procedures, ..listed })
     }
 
     fn of_listed(&mut self, method: Method, listed: &Listed, segments: &Segments<'_>) -> Found {

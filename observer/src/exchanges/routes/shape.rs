@@ -96,12 +96,14 @@ fn placeholder(segment: &[u8], last: bool, id_prefixes: &[String]) -> Option<&'s
     if last && is_file(segment) {
         return Some("{file}");
     }
-    (is_mixed(segment, digits) || is_random(segment)).then_some("{id}")
+    // Names with dots, as tRPC's procedures, change class at each of them.
+    let dotted = segment.contains(&b'.');
+    (!dotted && (is_mixed(segment, digits) || is_random(segment))).then_some("{id}")
 }
 
 /// Letters and digits at the length of an id: `V1StGXR8_Z5jdHi6B-myT`.
 fn is_mixed(segment: &[u8], digits: usize) -> bool {
-    segment.len() >= SHORTEST_ID && digits > 0 && !segment.contains(&b'.')
+    segment.len() >= SHORTEST_ID && digits > 0
 }
 
 /// Whether capitals, small letters, digits and signs change so often that it is no word: `dQw4w9WgXcQ`. Catches the
@@ -114,8 +116,12 @@ fn is_random(segment: &[u8]) -> bool {
         _ => 3,
     };
     let changes = segment.array_windows().filter(|[one, other]| class(*one) != class(*other)).count();
-    let least = if segment.len() >= SHORTEST_ID { segment.len() / 3 } else { segment.len() / 2 };
-    segment.len() >= SHORTEST_HASH && segment.iter().any(u8::is_ascii_uppercase) && changes > least
+    let capitals = segment.iter().filter(|byte| byte.is_ascii_uppercase()).count();
+    let small = segment.iter().any(u8::is_ascii_lowercase);
+    // A name like `getUserStateWithMessages` has one capital in five or six characters, a nanoid two in five.
+    let long = segment.len() >= SHORTEST_ID && (capitals * 4 > segment.len() || changes * 3 > segment.len());
+    let short = segment.len() >= SHORTEST_HASH && changes * 2 > segment.len();
+    capitals > 0 && small && (long || short)
 }
 
 fn is_uuid(segment: &[u8]) -> bool {

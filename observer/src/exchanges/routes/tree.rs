@@ -35,6 +35,15 @@ struct Node<T> {
 #[derive(Debug)]
 struct Leaf<T>(Vec<(Option<Method>, T)>);
 
+/// What a path matches.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Match<T> {
+    /// A route for this method.
+    Meant(T),
+    /// A route that is for other methods only.
+    Other(T),
+}
+
 impl<T> Default for Tree<T> {
     fn default() -> Self {
         Self { root: Node::default() }
@@ -67,8 +76,9 @@ impl<T> Tree<T> {
         leaf.0.sort_by_key(|(method, _)| method.is_none());
     }
 
-    /// The most specific route that this path matches, for this method or for whichever.
-    pub(super) fn find(&self, method: Option<Method>, path: &Segments<'_>) -> Option<&T> {
+    /// The most specific route that this path matches. The path decides before the method does: `OPTIONS` on a route
+    /// for `POST` is that route's too.
+    pub(super) fn find(&self, method: Method, path: &Segments<'_>) -> Option<Match<&T>> {
         self.root.find(method, path)
     }
 }
@@ -84,7 +94,7 @@ impl<T> Node<T> {
         }
     }
 
-    fn find(&self, method: Option<Method>, path: &Segments<'_>) -> Option<&T> {
+    fn find(&self, method: Method, path: &Segments<'_>) -> Option<Match<&T>> {
         let Some((first, further)) = path.split_first() else {
             return self.here.get(method).or_else(|| self.rest.get(method));
         };
@@ -107,9 +117,10 @@ impl<T> Node<T> {
 }
 
 impl<T> Leaf<T> {
-    fn get(&self, method: Option<Method>) -> Option<&T> {
-        let matches = |of: &Option<Method>| of.is_none() || method.is_none() || *of == method;
-        self.0.iter().find(|(of, _)| matches(of)).map(|(_, value)| value)
+    fn get(&self, method: Method) -> Option<Match<&T>> {
+        let meant = self.0.iter().find(|(of, _)| of.is_none_or(|of| of == method));
+        let other = || self.0.first().map(|(_, value)| Match::Other(value));
+        meant.map(|(_, value)| Match::Meant(value)).or_else(other)
     }
 }
 
@@ -127,42 +138,44 @@ mod tests {
         tree
     }
 
-    fn find(tree: &Tree<usize>, method: &str, path: &str) -> Option<usize> {
-        let method = (method != "*").then(|| Method::from_bytes(method.as_bytes()));
-        tree.find(method, &segments(path.as_bytes())).copied()
+    fn find(tree: &Tree<usize>, method: &str, path: &str) -> Option<Match<usize>> {
+        let found = tree.find(Method::from_bytes(method.as_bytes()), &segments(path.as_bytes()))?;
+        Some(match found {
+            Match::Meant(route) => Match::Meant(*route),
+            Match::Other(route) => Match::Other(*route),
+        })
     }
 
     #[test]
     fn the_most_specific_route_is_found_whatever_the_order() {
         let tree = tree(&["* /**", "* /a/{x}", "* /a/{number}", "* /a/b*", "* /a/bc", "* /a/**"]);
         for (path, route) in [
-            ("/a/bc", Some(4)),
-            ("/a/bd", Some(3)),
-            ("/a/7", Some(2)),
-            ("/a/x", Some(1)),
-            ("/a", Some(5)),
-            ("/a/x/y", Some(5)),
-            ("/", Some(0)),
-            ("/z/z", Some(0)),
+            ("/a/bc", 4),
+            ("/a/bd", 3),
+            ("/a/7", 2),
+            ("/a/x", 1),
+            ("/a", 5),
+            ("/a/x/y", 5),
+            ("/", 0),
+            ("/z/z", 0),
         ] {
-            assert_eq!(find(&tree, "GET", path), route, "{path}");
+            assert_eq!(find(&tree, "GET", path), Some(Match::Meant(route)), "{path}");
         }
     }
 
     #[test]
-    fn a_method_of_its_own_comes_before_any_and_others_fall_back() {
-        let tree = tree(&["* /a", "POST /a", "GET /{x}/b", "POST /a/c", "PUT /{x}/**"]);
-        assert_eq!(find(&tree, "POST", "/a"), Some(1));
-        assert_eq!(find(&tree, "GET", "/a"), Some(0));
-        assert_eq!(find(&tree, "GET", "/a/b"), Some(2));
-        assert_eq!(find(&tree, "PUT", "/a/c"), Some(4));
-        assert_eq!(find(&tree, "GET", "/a/c"), None);
-        assert_eq!(find(&tree, "*", "/a/c"), Some(3));
+    fn a_method_of_its_own_comes_before_any_and_the_path_before_both() {
+        let tree = tree(&["* /a", "POST /a", "POST /a/c", "PUT /{x}/**"]);
+        assert_eq!(find(&tree, "POST", "/a"), Some(Match::Meant(1)));
+        assert_eq!(find(&tree, "GET", "/a"), Some(Match::Meant(0)));
+        assert_eq!(find(&tree, "PUT", "/a/c"), Some(Match::Other(2)));
+        assert_eq!(find(&tree, "PUT", "/a/d"), Some(Match::Meant(3)));
+        assert_eq!(find(&tree, "PUT", "/"), None);
     }
 
     #[test]
     fn of_two_equal_routes_the_first_counts() {
         let tree = tree(&["GET /{a}", "GET /{b}"]);
-        assert_eq!(find(&tree, "GET", "/x"), Some(0));
+        assert_eq!(find(&tree, "GET", "/x"), Some(Match::Meant(0)));
     }
 }
