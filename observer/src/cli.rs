@@ -11,6 +11,7 @@ use clap::{
 use crate::{
     commands::metrics::Format,
     config::{Config, ConfigError, LogFormat, value},
+    profiles::Profiles,
     targets::selector::{GRAMMAR, Selector},
 };
 
@@ -95,6 +96,8 @@ impl Options {
         lay(&mut config.log.level, log_level);
         lay(&mut config.docker.socket, docker_socket);
         lay(&mut config.metrics.prefix, metrics_prefix);
+        // Whoever needs them loads them again; here a mistake is one of the configuration.
+        Profiles::load(&config.profiles.files)?;
         Ok(config)
     }
 }

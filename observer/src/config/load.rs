@@ -14,7 +14,7 @@ use super::{
     place::{Place, key_at},
     reference,
 };
-use crate::targets::selector::Selector;
+use crate::{profiles::ProfileError, targets::selector::Selector};
 
 /// Why there is no configuration; the agent exits with 2.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum ConfigError {
         /// What is wrong and what is allowed.
         message: String,
     },
+    /// One of the files that `profiles.files` names is no profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
 }
 
 impl Config {

@@ -53,9 +53,10 @@ fn path_to<'t>(table: &'t DeTable<'_>, span: &Range<usize>) -> Option<Vec<&'t st
     table.iter().find_map(|(name, value)| {
         let below = match value.get_ref() {
             DeValue::Table(below) => path_to(below, span),
-            DeValue::Array(entries) => {
-                entries.iter().filter_map(|entry| entry.get_ref().as_table()).find_map(|below| path_to(below, span))
-            }
+            DeValue::Array(entries) => entries
+                .iter()
+                .filter_map(|entry| entry.get_ref().as_table())
+                .find_map(|below| path_to(below, span)),
             _ => None,
         };
         let here = || name.span() == *span || value.span().contains(&span.start);

@@ -187,6 +187,7 @@ impl Outcomes {
     }
 
     /// These, and for the codes that they leave out, those of `base`.
+    #[must_use]
     pub fn over(mut self, base: &Self) -> Self {
         for (status, outcome) in &base.0 {
             self.0.entry(*status).or_insert(*outcome);

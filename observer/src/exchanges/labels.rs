@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn a_status_code_has_three_digits() {
-        for (status, label) in [(200, "200"), (471, "471"), (999, "999"), (0, "other"), (99, "other"), (1000, "other")]
+        for (status, label) in
+            [(200, "200"), (471, "471"), (999, "999"), (0, "other"), (99, "other"), (1000, "other")]
         {
             assert_eq!(StatusCode(status).to_string(), label);
         }

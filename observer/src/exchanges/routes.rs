@@ -207,7 +207,10 @@ impl Router {
         let (stream, exact) = (*stream, *exact);
         let Some(procedures) = procedures else {
             let (id, template) = self.room(template, true);
-            return Found { route: Route { id, template, method, stream, events: Arc::clone(events) }, exact };
+            return Found {
+                route: Route { id, template, method, stream, events: Arc::clone(events) },
+                exact,
+            };
         };
         let (call, events) = procedures.read(segments);
         let name = match &call {
@@ -263,7 +266,8 @@ impl Budget {
     }
 
     fn overflow(&mut self, template: &str) {
-        let new = self.overflowed.len() >= OVERFLOWS || self.overflowed.insert(self.hasher.hash_one(template));
+        let new =
+            self.overflowed.len() >= OVERFLOWS || self.overflowed.insert(self.hasher.hash_one(template));
         if let (true, Some(on_overflow)) = (new, &self.on_overflow) {
             on_overflow();
         }
@@ -289,10 +293,8 @@ fn compile(profile: &Profile, nothing: &Arc<[Event]>, count: &mut usize) -> Tree
         let procedures = Arc::new(Procedures::new(trpc));
         for router in trpc.path.expand() {
             *count += procedures.len();
-            let listed = Listed {
-                procedures: Some(Arc::clone(&procedures)),
-                ..listed(&router, false, nothing)
-            };
+            let listed =
+                Listed { procedures: Some(Arc::clone(&procedures)), ..listed(&router, false, nothing) };
             let pattern = router.with(Segment::Any("procedures".to_owned()));
             // Queries and mutations; tRPC has no other methods over HTTP.
             for method in [Method::Get, Method::Post] {

@@ -22,7 +22,8 @@ pub(super) fn check(profile: &Profile) -> Result<(), Mistake> {
     let mistake = |key, index, message| Err(Mistake { key, index, message });
     let name = &profile.name;
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) {
-        let message = format!("`{name}` is no name of a profile: lower-case letters and digits, as in \"mychat\"");
+        let message =
+            format!("`{name}` is no name of a profile: lower-case letters and digits, as in \"mychat\"");
         return mistake("name", None, message);
     }
     for (index, image) in profile.images.iter().enumerate() {
@@ -65,12 +66,14 @@ fn check_routes(profile: &Profile) -> Result<(), Mistake> {
     for (index, route) in profile.routes.iter().enumerate() {
         let index = Some(index);
         if let (Some(event), None) = (route.event, route.method) {
-            let message = format!("a route with an event (`{event}`) needs a method, such as method = \"POST\"");
+            let message =
+                format!("a route with an event (`{event}`) needs a method, such as method = \"POST\"");
             return Err(Mistake { key: "routes.event", index, message });
         }
         for pattern in route.path.expand() {
             if !seen.insert((route.method, pattern.shape())) {
-                let message = format!("`{pattern}` has the method and the shape of an earlier route, which hides it");
+                let message =
+                    format!("`{pattern}` has the method and the shape of an earlier route, which hides it");
                 return Err(Mistake { key: "routes.path", index, message });
             }
         }
@@ -89,5 +92,6 @@ fn is_procedure(text: &str) -> bool {
 }
 
 fn is_name(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_lowercase()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

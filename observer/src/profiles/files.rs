@@ -89,7 +89,8 @@ pub(super) fn add(profiles: &mut Vec<Arc<Profile>>, text: &str, file: &Path) -> 
     if let Some(name) = &profile.extends {
         let base = profiles.iter().find(|known| known.name == *name);
         let unknown = || {
-            let message = format!("there is no profile `{name}` to extend; the profiles are {}", names(profiles));
+            let message =
+                format!("there is no profile `{name}` to extend; the profiles are {}", names(profiles));
             refuse(Mistake { key: "extends", index: None, message })
         };
         let base = base.ok_or_else(unknown)?;

@@ -95,7 +95,10 @@ impl Pattern {
             };
             let longer = |list: &Vec<Segment>| {
                 let list = list.clone();
-                options.iter().map(move |option| [list.as_slice(), std::slice::from_ref(option)].concat()).collect()
+                options
+                    .iter()
+                    .map(move |option| [list.as_slice(), std::slice::from_ref(option)].concat())
+                    .collect()
             };
             lists = lists.iter().flat_map::<Vec<_>, _>(longer).collect();
         }
@@ -119,12 +122,17 @@ impl Pattern {
 
     /// The label value of what it matches.
     pub fn template(&self) -> String {
-        let segments = self.segments.iter().map(|segment| format!("/{segment}")).collect::<String>();
-        match (self.rest, segments.is_empty()) {
-            (true, _) => format!("{segments}/*"),
-            (false, true) => "/".to_owned(),
-            (false, false) => segments,
+        let mut template = String::new();
+        for segment in &self.segments {
+            template.push('/');
+            template.push_str(&segment.to_string());
         }
+        if self.rest {
+            template.push_str("/*");
+        } else if template.is_empty() {
+            template.push('/');
+        }
+        template
     }
 }
 
@@ -217,7 +225,9 @@ fn read_segment(text: &str) -> Result<Segment, &'static str> {
     if is_literal(text) {
         Ok(Segment::Literal(text.to_owned()))
     } else {
-        Err("a segment is of letters, digits and `-._~@:`, or is a placeholder in `{}`; queries are not compared")
+        Err(
+            "a segment is of letters, digits and `-._~@:`, or is a placeholder in `{}`; queries are not compared",
+        )
     }
 }
 
@@ -255,7 +265,10 @@ mod tests {
     #[test]
     fn choices_are_routes_of_their_own() {
         let templates = |text| pattern(text).expand().iter().map(Pattern::template).collect::<Vec<_>>();
-        assert_eq!(templates("/{a|b}/{x}/{c|d}/**"), ["/a/{x}/c/*", "/a/{x}/d/*", "/b/{x}/c/*", "/b/{x}/d/*"]);
+        assert_eq!(
+            templates("/{a|b}/{x}/{c|d}/**"),
+            ["/a/{x}/c/*", "/a/{x}/d/*", "/b/{x}/c/*", "/b/{x}/d/*"]
+        );
         assert_eq!(templates("/"), ["/"]);
     }
 

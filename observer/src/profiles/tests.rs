@@ -1,7 +1,7 @@
 //! Which profile is chosen, and what the operator's own files may say.
 //! Errors are compared as an operator sees them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::*;
 use crate::exchanges::events::{End, Outcome};
@@ -144,7 +144,7 @@ fn a_folder_gives_its_toml_files_in_order() {
     let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).take(2).collect();
     assert_eq!(names, ["one", "two"]);
     let missing = folder.path().join("missing");
-    let error = Profiles::load(&[missing.clone()]).unwrap_err().to_string();
+    let error = Profiles::load(std::slice::from_ref(&missing)).unwrap_err().to_string();
     assert!(error.contains(missing.to_str().unwrap()) && error.contains("profiles.files"), "{error}");
 }
 
@@ -160,7 +160,11 @@ fn a_bad_file_is_refused_with_its_place_and_key() {
     refused(&own("extends = \"lobchat\"\n"), "2:11: extends", &["`lobchat`", "lobechat, anythingllm"]);
     refused(&own("id_prefixes = [\"a_\"]\n"), "2:16: id_prefixes", &["`a_`"]);
     refused(&own("outcomes.99 = \"ok\"\n"), "2:1: outcomes", &["`99`"]);
-    refused(&own("[[routes]]\npath = \"/a\"\nevnt = \"login\"\n"), "4:1: routes.evnt", &["unknown field `evnt`"]);
+    refused(
+        &own("[[routes]]\npath = \"/a\"\nevnt = \"login\"\n"),
+        "4:1: routes.evnt",
+        &["unknown field `evnt`"],
+    );
     refused(&own("[[routes]]\npath = \"a\"\n"), "3:8: routes.path", &["`a`", "start with `/`"]);
     refused(&own("[[routes]]\npath = \"/a\"\nmethod = \"get\"\n"), "4:10: routes.method", &["`GET`"]);
     refused(

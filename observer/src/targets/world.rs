@@ -56,7 +56,7 @@ impl World {
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
         let hierarchy = Hierarchy::find(&settings.proc_root)?;
         Ok(Self {
-            rules: Rules::new(settings.selectors.clone(), Profiles::compiled_in()?)?,
+            rules: Rules::new(settings.selectors.clone(), Profiles::load(&settings.profile_files)?)?,
             hierarchy,
             proc_root: settings.proc_root.clone(),
             scanner: Scanner::new(&settings.proc_root, &settings.selectors),

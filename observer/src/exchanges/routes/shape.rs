@@ -30,7 +30,8 @@ const STATIC_FOLDERS: [&[&str]; 9] = [
 pub(super) fn template(path: &Segments<'_>, id_prefixes: &[String], template: &mut String) {
     template.clear();
     let starts = |folder: &&&[&str]| {
-        path.len() >= folder.len() && folder.iter().zip(path).all(|(name, segment)| name.as_bytes() == segment.as_ref())
+        path.len() >= folder.len()
+            && folder.iter().zip(path).all(|(name, segment)| name.as_bytes() == segment.as_ref())
     };
     if let Some(folder) = STATIC_FOLDERS.iter().find(starts) {
         for name in *folder {
@@ -145,7 +146,9 @@ fn is_variant(segment: &[u8]) -> bool {
         let two = |text: &str, of: fn(&u8) -> bool| text.len() == 2 && text.bytes().all(|byte| of(&byte));
         two(language, u8::is_ascii_lowercase) && two(region, u8::is_ascii_uppercase)
     });
-    let theme = |theme: &str| !theme.is_empty() && theme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let theme = |theme: &str| {
+        !theme.is_empty() && theme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     locale && matches!(parts.next(), Some("0" | "1")) && parts.next().is_none_or(theme)
 }
 
@@ -169,7 +172,8 @@ fn is_prefixed_id(segment: &[u8], id_prefixes: &[String]) -> bool {
 
 /// A name with an extension of up to five characters: `robots.txt`, `model.safetensors` is none.
 fn is_file(segment: &[u8]) -> bool {
-    let Some(extension) = segment.rsplit(|byte| *byte == b'.').next().filter(|it| it.len() < segment.len()) else {
+    let Some(extension) = segment.rsplit(|byte| *byte == b'.').next().filter(|it| it.len() < segment.len())
+    else {
         return false;
     };
     (1..=5).contains(&extension.len())

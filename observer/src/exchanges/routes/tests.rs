@@ -7,7 +7,10 @@ use std::sync::{
 };
 
 use super::*;
-use crate::profiles::{Profiles, RouteSpec, pattern::Shape};
+use crate::{
+    exchanges::events::{End, Outcome},
+    profiles::{Profiles, RouteSpec, pattern::Shape},
+};
 
 const BUDGET: usize = 200;
 
@@ -30,9 +33,9 @@ fn router(app: &str, budget: usize) -> Router {
 
 /// Route and meaning as the examples write them: `/webapi/chat/{provider} stream chat_turn`.
 fn shown(route: &Route) -> String {
-    let stream = if route.stream { " stream" } else { "" };
-    let events: String = route.events.iter().map(|event| format!(" {event}")).collect();
-    format!("{}{stream}{events}", route.template)
+    let events = route.events.iter().map(|event| event.as_str());
+    let words = [route.template.as_ref()].into_iter().chain(route.stream.then_some("stream")).chain(events);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[test]
@@ -82,7 +85,12 @@ fn every_route_of_every_profile_is_reached() {
             for pattern in path.expand() {
                 let route = router.route(method.as_str().as_bytes(), sample(&pattern).as_bytes(), 200);
                 let found = (route.template.as_ref(), route.stream, route.events.first().copied());
-                assert_eq!(found, (pattern.template().as_str(), *stream, *event), "{}: {pattern}", profile.name);
+                assert_eq!(
+                    found,
+                    (pattern.template().as_str(), *stream, *event),
+                    "{}: {pattern}",
+                    profile.name
+                );
             }
         }
         for trpc in &profile.trpc {
@@ -93,7 +101,10 @@ fn every_route_of_every_profile_is_reached() {
                         None => format!("/trpc/lambda/{procedure}"),
                     };
                     let route = router.route(b"POST", path.as_bytes(), 200);
-                    assert_eq!((route.template.as_ref(), route.events.as_ref()), (path.as_str(), &[*event][..]));
+                    assert_eq!(
+                        (route.template.as_ref(), route.events.as_ref()),
+                        (path.as_str(), &[*event][..])
+                    );
                 }
             }
         }
@@ -136,7 +147,13 @@ fn ten_thousand_nanoids_are_a_few_routes() {
     let mut router = router("generic", BUDGET);
     for _ in 0..10_000 {
         let nanoid: String = (0..21)
-            .map(|_| char::from(*random.choice(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-").unwrap()))
+            .map(|_| {
+                char::from(
+                    *random
+                        .choice(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+                        .unwrap(),
+                )
+            })
             .collect();
         templates.insert(router.route(b"GET", format!("/chat/{nanoid}").as_bytes(), 200).template);
     }
@@ -227,8 +244,9 @@ fn any_bytes_have_a_route_of_plain_characters() {
     for app in ["lobechat", "generic"] {
         let mut router = router(app, BUDGET);
         for _ in 0..20_000 {
-            let target: Vec<u8> =
-                (0..random.usize(..30)).flat_map(|_| random.choice(pieces).unwrap().iter().copied()).collect();
+            let target: Vec<u8> = (0..random.usize(..30))
+                .flat_map(|_| random.choice(pieces).unwrap().iter().copied())
+                .collect();
             let route = router.route(b"GET", &target, 200);
             assert!(route.template.bytes().all(|byte| byte.is_ascii_graphic()), "{:?}", route.template);
             assert!(route.template.len() < 300, "{:?}", route.template);
@@ -260,9 +278,11 @@ fn what_a_file_of_the_operator_s_says_comes_first() {
     let mut router = Router::new(profiles.get("lobechat").unwrap(), BUDGET);
     let mut route = |method: &str, path: &str| shown(&router.route(method.as_bytes(), path.as_bytes(), 200));
     assert_eq!(route("POST", "/webapi/chat/openai"), "/webapi/{any}/{provider} llm_call");
-    assert_eq!(route("POST", "/trpc/lambda/topic.createTopic"), "/trpc/lambda/topic.createTopic conversation_created");
+    assert_eq!(
+        route("POST", "/trpc/lambda/topic.createTopic"),
+        "/trpc/lambda/topic.createTopic conversation_created"
+    );
     assert_eq!(route("GET", "/x/note_abcdefgh/msg_abcdefgh"), "/x/{id}/{id}");
-    use crate::exchanges::events::{End, Outcome};
     assert_eq!(router.outcomes().outcome(Some(471), End::Completed), Outcome::Ok);
     assert_eq!(router.outcomes().outcome(Some(470), End::Completed), Outcome::ServerError);
 }

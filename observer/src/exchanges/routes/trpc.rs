@@ -12,8 +12,8 @@ const MAX_CALLS: usize = 128;
 /// The procedures that a profile lists.
 #[derive(Debug, Default)]
 pub(super) struct Procedures {
-    /// By router, or by `""` for all routers.
-    by_router: HashMap<String, HashMap<String, Option<Event>>>,
+    /// What each means, by router, or by `""` for all routers.
+    by_router: HashMap<String, HashMap<String, Vec<Event>>>,
 }
 
 /// What a request calls.
@@ -30,13 +30,13 @@ pub(super) enum Call {
 impl Procedures {
     pub(super) fn new(trpc: &Trpc) -> Self {
         let mut procedures = Self::default();
-        let mut add = |procedure: &str, event| {
+        let meaningless = trpc.procedures.iter().map(|procedure| (procedure, Vec::new()));
+        let meant = trpc.events.iter().flat_map(|(event, procedures)| {
+            procedures.iter().map(move |procedure| (procedure, vec![*event]))
+        });
+        for (procedure, events) in meaningless.chain(meant) {
             let (router, name) = procedure.split_once('/').unwrap_or(("", procedure));
-            procedures.by_router.entry(router.to_owned()).or_default().insert(name.to_owned(), event);
-        };
-        trpc.procedures.iter().for_each(|procedure| add(procedure, None));
-        for (event, procedures) in &trpc.events {
-            procedures.iter().for_each(|procedure| add(procedure, Some(*event)));
+            procedures.by_router.entry(router.to_owned()).or_default().insert(name.to_owned(), events);
         }
         procedures
     }
@@ -57,18 +57,18 @@ impl Procedures {
         if !list.contains(&b',') {
             let known = names.next().and_then(|name| Some((name, self.get(router, name)?)));
             return match known {
-                Some((name, event)) => (Call::Single(name.to_owned()), event.into_iter().collect()),
+                Some((name, events)) => (Call::Single(name.to_owned()), events.to_vec()),
                 None => (Call::Other, Vec::new()),
             };
         }
-        let events = names.take(MAX_CALLS).filter_map(|name| self.get(router, name).flatten());
-        (Call::Batch, events.collect())
+        let events = names.take(MAX_CALLS).filter_map(|name| self.get(router, name)).flatten();
+        (Call::Batch, events.copied().collect())
     }
 
     /// `None` for a procedure that is not listed.
-    fn get(&self, router: &str, name: &str) -> Option<Option<Event>> {
-        let of = |router: &str| self.by_router.get(router)?.get(name).copied();
-        of(router).or_else(|| of(""))
+    fn get(&self, router: &str, name: &str) -> Option<&[Event]> {
+        let of = |router: &str| self.by_router.get(router)?.get(name);
+        of(router).or_else(|| of("")).map(Vec::as_slice)
     }
 }
 
