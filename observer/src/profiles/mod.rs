@@ -251,6 +251,11 @@ impl Profiles {
         self.all.get(*owner)
     }
 
+    /// Whether any profile is recognised by this executable, so that it is worth looking at what it does.
+    pub fn detects(&self, exe: &Path) -> bool {
+        exe.file_name().is_some_and(|program| self.exes.iter().any(|(exe, _)| exe.is_match(program)))
+    }
+
     /// The first profile whose app this process runs.
     pub fn for_process(&self, process: Process<'_>) -> Option<&Arc<Profile>> {
         let program = process.exe.file_name()?;

@@ -1,6 +1,7 @@
 //! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
+mod apps;
 pub mod cgroups;
 mod containers;
 mod docker;
