@@ -207,6 +207,39 @@ pub(super) fn descriptor_of(process: &OwnedFd, descriptor: i32) -> io::Result<Ow
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(owned(result)) }
 }
 
+/// Whether a socket waits for connections.
+pub(super) fn is_listening(socket: &OwnedFd) -> bool {
+    socket_option::<libc::c_int>(socket, libc::SOL_SOCKET, libc::SO_ACCEPTCONN)
+        .is_some_and(|listens| listens != 0)
+}
+
+/// The state of a TCP socket; `None` for every other socket.
+pub(super) fn tcp_state(socket: &OwnedFd) -> Option<u32> {
+    let protocol = socket_option::<libc::c_int>(socket, libc::SOL_SOCKET, libc::SO_PROTOCOL)?;
+    if protocol != libc::IPPROTO_TCP {
+        return None;
+    }
+    // The first byte of `struct tcp_info` (include/uapi/linux/tcp.h); the kernel copies as much as is asked for.
+    socket_option::<u8>(socket, libc::IPPROTO_TCP, libc::TCP_INFO).map(u32::from)
+}
+
+fn socket_option<T: aya::Pod>(socket: &OwnedFd, level: libc::c_int, name: libc::c_int) -> Option<T> {
+    let mut value = mem::MaybeUninit::<T>::zeroed();
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the value has room for `length` bytes, and both live through the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast(),
+            ptr::from_mut(&mut length),
+        )
+    };
+    // SAFETY: every bit pattern of a plain type is a value.
+    (result == 0).then(|| unsafe { value.assume_init() })
+}
+
 /// The clock that the kernel half stamps with (`bpf_ktime_get_ns`), in nanoseconds.
 pub(super) fn monotonic_ns() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
