@@ -192,6 +192,18 @@ mod tests {
     }
 
     #[test]
+    fn a_mistake_in_a_profile_is_one_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = folder.path().join("own.toml");
+        std::fs::write(&profile, "name = \"own\"\n[[routes]]\npath = \"chat\"\n").unwrap();
+        let file = folder.path().join("observer.toml");
+        std::fs::write(&file, format!("profiles.files = [{profile:?}]\n")).unwrap();
+        let cli = Cli::try_parse_from(["observer", "config", "--config", file.to_str().unwrap()]).unwrap();
+        let error = cli.options.load().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}:3:8: routes.path: ", profile.display())), "{error}");
+    }
+
+    #[test]
     fn a_bad_argument_is_named_with_what_is_allowed_and_exits_with_2() {
         for (flag, bad, allowed) in [
             ("--target", "web", GRAMMAR),

@@ -41,7 +41,9 @@ impl<V: Clone> Cache<V> {
 
     fn insert(&mut self, key: Box<[u8]>, value: V) {
         if self.young.len() >= GENERATION {
-            self.old = mem::take(&mut self.young);
+            // Emptied in its place, so that it does not grow again.
+            mem::swap(&mut self.old, &mut self.young);
+            self.young.clear();
         }
         self.young.insert(key, value);
     }

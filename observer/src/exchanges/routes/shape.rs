@@ -68,6 +68,12 @@ pub(super) fn has_shape(segment: &[u8], shape: Shape) -> bool {
 
 /// What stands in the place of a segment; `None` for a word, which stands for itself.
 fn placeholder(segment: &[u8], last: bool, id_prefixes: &[String]) -> Option<&'static str> {
+    // Most segments are such; no rule below is for them.
+    let plain = |byte: &u8| byte.is_ascii_lowercase() || *byte == b'-';
+    if segment.len() <= LONGEST_WORD && segment.iter().all(plain) && segment.iter().any(|byte| *byte != b'-')
+    {
+        return None;
+    }
     let digits = segment.iter().filter(|byte| byte.is_ascii_digit()).count();
     let letters = segment.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
     let hex = || segment.iter().all(u8::is_ascii_hexdigit);
