@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// How long a test waits for anything that is bound to happen, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -162,6 +162,13 @@ impl Drop for Background {
 /// Whether this process is root, which making cgroups and loading programs needs.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Lets this process open as many files as it may; the soft limit is 1024 on most hosts.
+pub fn raise_file_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("cannot raise the limit of open files")
 }
 
 /// A program of this package, built beside the one that runs.

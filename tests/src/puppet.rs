@@ -2,6 +2,7 @@
 //! Every order is answered when it is done, so that a test never waits for a time to pass.
 
 use std::{
+    fs::File,
     io::{BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Stdio},
@@ -11,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::cgroup::Cgroup;
+use crate::{cgroup::Cgroup, process::raise_file_limit};
 
 /// How long either end of a connection waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -60,7 +61,12 @@ impl Puppet {
         self.order(&format!("hold {address}")).map(drop)
     }
 
-    /// Makes it close what it holds.
+    /// Makes it open `count` files and keep them.
+    pub fn open(&mut self, count: usize) -> Result<()> {
+        self.order(&format!("open {count}")).map(drop)
+    }
+
+    /// Makes it close the connections that it holds.
     pub fn release(&mut self) -> Result<()> {
         self.order("release").map(drop)
     }
@@ -86,9 +92,9 @@ impl Drop for Puppet {
 
 /// The puppet's own side: carries out the orders on standard input until it ends.
 pub fn obey(orders: impl BufRead, mut answers: impl Write) -> Result<()> {
-    let mut held = Vec::new();
+    let (mut held, mut files) = (Vec::new(), Vec::new());
     for order in orders.lines() {
-        let answer = carry_out(&order?, &mut held);
+        let answer = carry_out(&order?, &mut held, &mut files);
         match answer {
             Ok(result) => writeln!(answers, "done {result}")?,
             Err(error) => writeln!(answers, "failed {error:#}")?,
@@ -98,7 +104,7 @@ pub fn obey(orders: impl BufRead, mut answers: impl Write) -> Result<()> {
     Ok(())
 }
 
-fn carry_out(order: &str, held: &mut Vec<TcpStream>) -> Result<String> {
+fn carry_out(order: &str, held: &mut Vec<TcpStream>, files: &mut Vec<File>) -> Result<String> {
     let words: Vec<&str> = order.split(' ').collect();
     match words.as_slice() {
         ["ready"] => {}
@@ -106,6 +112,12 @@ fn carry_out(order: &str, held: &mut Vec<TcpStream>) -> Result<String> {
         ["call", address, bytes] => call(address.parse()?, bytes.parse()?)?,
         ["hold", address] => held.push(TcpStream::connect(address)?),
         ["release"] => held.clear(),
+        ["open", count] => {
+            raise_file_limit()?;
+            for _ in 0..count.parse()? {
+                files.push(File::open("/dev/null")?);
+            }
+        }
         _ => bail!("there is no such order"),
     }
     Ok(String::new())

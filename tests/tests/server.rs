@@ -10,9 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tempfile::TempDir;
-use tests::{agent::Agent, cgroup::Cgroup, http, metrics::Metrics};
+use tests::{agent::Agent, cgroup::Cgroup, http, metrics::Metrics, process::raise_file_limit};
 
 /// How many clients connect and say nothing.
 const IDLE: usize = 1000;
@@ -81,9 +80,7 @@ fn closed(mut stream: &TcpStream) -> bool {
 
 #[test]
 fn a_thousand_idle_connections_are_closed_in_time_and_keep_no_scrape_out() -> Result<()> {
-    // The soft limit of open files is 1024 on most hosts.
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?;
+    raise_file_limit()?;
     let folder = TempDir::new()?;
     let file = folder.path().join("observer.toml");
     fs::write(&file, format!("[server]\nidle_timeout = \"{}s\"\n", IDLE_TIMEOUT.as_secs()))?;
