@@ -176,7 +176,7 @@ unsafe fn remote_address(socket: *const bpf_sock) -> [u8; 16] {
 /// `socket` is a full socket.
 #[inline(always)]
 unsafe fn has_listener(skb: *mut __sk_buff, socket: *const bpf_sock, local_port: u16) -> bool {
-    /// `TCP_LISTEN`, include/net/tcp_states.h.
+    /// `TCP_LISTEN`, `include/net/tcp_states.h`.
     const LISTEN: u32 = 10;
     /// `BPF_F_CURRENT_NETNS`: the network namespace of the packet.
     const CURRENT_NETNS: u64 = u64::MAX;

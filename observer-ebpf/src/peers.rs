@@ -49,6 +49,10 @@ pub(crate) fn totals(peer: &mut PeerKey) -> Option<*mut PeerTotals> {
 
 /// The entry of this key, made where there is none; `None` where the map is full.
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, the empty totals would not fit the stack"
+)]
 fn entry<const ENTRIES: usize>(map: &Totals<ENTRIES>, key: &PeerKey) -> Option<*mut PeerTotals> {
     if let Some(totals) = map.get_ptr_mut(key) {
         return Some(totals);

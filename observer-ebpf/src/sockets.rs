@@ -134,7 +134,7 @@ fn connecting(ctx: &SockOpsContext) -> Option<()> {
         unsafe { make_connection(socket, &mut initial)? };
     }
     if STATE_BY_SOCK_OPS.load() != 0 {
-        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
     }
     Some(())
 }
@@ -175,7 +175,7 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
         }
     }
     if STATE_BY_SOCK_OPS.load() != 0 {
-        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
     }
     debug!(
         ctx,
@@ -291,7 +291,7 @@ fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> En
 }
 
 /// Context of an iterator over a socket storage map (`struct bpf_iter__bpf_sk_storage_map`,
-/// net/core/bpf_sk_storage.c).
+/// `net/core/bpf_sk_storage.c`).
 #[repr(C)]
 struct WalkContext {
     meta: *const WalkMeta,
