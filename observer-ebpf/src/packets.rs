@@ -24,9 +24,8 @@ use crate::{count::add, peers, sockets};
 const TCP: u32 = 6;
 /// `AF_INET`, include/linux/socket.h.
 const INET: u32 = 2;
-/// TCP flags, RFC 9293 section 3.1.
+/// The flag of the last segment, RFC 9293 section 3.1.
 const FIN: u8 = 1;
-const SYN: u8 = 2;
 /// A connection's round-trip time is sampled at most this often.
 const RTT_INTERVAL_NS: u64 = 1_000_000_000;
 /// The result that lets a packet pass.
@@ -48,48 +47,54 @@ fn packet_egress(ctx: SkBuffContext) -> i32 {
 
 #[inline(always)]
 fn receive(skb: *mut __sk_buff) -> Option<()> {
-    let (socket, connection) = connection(skb)?;
     let segment = segment(skb)?;
-    // SAFETY: reads the clock.
-    let now = unsafe { bpf_ktime_get_ns() };
+    // Acknowledgements are half of all packets, and nothing is to be learnt from them.
+    if segment.payload == 0 && segment.flags & FIN == 0 {
+        return None;
+    }
+    let (socket, connection) = connection(skb)?;
     // A handshake that is under way has no positions yet.
     if connection.flags & BASED == 0 {
         return None;
     }
-    if segment.payload > 0 || segment.flags & FIN != 0 {
-        connection.segment_received(segment.sequence, segment.payload);
-    }
+    connection.segment_received(segment.sequence, segment.payload);
     if segment.flags & FIN != 0 {
         connection.flags |= PEER_FIN_SEEN;
     }
-    if segment.payload > 0 && connection.first_byte_ns == 0 {
+    payload_passed(socket, connection, &segment);
+    Some(())
+}
+
+#[inline(always)]
+fn send(skb: *mut __sk_buff) -> Option<()> {
+    let segment = segment(skb)?;
+    if segment.payload == 0 {
+        return None;
+    }
+    let (socket, connection) = connection(skb)?;
+    let mut first = segment.sequence;
+    if connection.stage == CONNECTING {
+        // Data in the SYN (RFC 7413), which has a sequence number of its own.
+        first = first.wrapping_add(1);
+        connection.sent_base = first;
+    }
+    connection.segment_sent(first, segment.payload);
+    payload_passed(socket, connection, &segment);
+    Some(())
+}
+
+/// What happens with the time at which payload passes, in either direction.
+#[inline(always)]
+fn payload_passed(socket: *mut bpf_sock, connection: &mut Connection, segment: &Segment) {
+    // SAFETY: reads the clock.
+    let now = unsafe { bpf_ktime_get_ns() };
+    if connection.first_byte_ns == 0 && segment.payload > 0 {
         connection.first_byte_ns = now;
     }
     if now.wrapping_sub(connection.rtt_ns) >= RTT_INTERVAL_NS {
         connection.rtt_ns = now;
         sample_rtt(socket, connection);
     }
-    Some(())
-}
-
-#[inline(always)]
-fn send(skb: *mut __sk_buff) -> Option<()> {
-    let (_, connection) = connection(skb)?;
-    let segment = segment(skb)?;
-    if connection.stage == CONNECTING && segment.flags & SYN != 0 {
-        connection.sent_base = segment.sequence.wrapping_add(1);
-        connection.segment_sent(connection.sent_base, segment.payload);
-        return None;
-    }
-    if segment.payload == 0 {
-        return None;
-    }
-    connection.segment_sent(segment.sequence, segment.payload);
-    if connection.first_byte_ns == 0 {
-        // SAFETY: reads the clock.
-        connection.first_byte_ns = unsafe { bpf_ktime_get_ns() };
-    }
-    Some(())
 }
 
 /// The connection that a packet belongs to, if it is one of the target that the program is attached for.

@@ -19,6 +19,7 @@ use aya_ebpf::{
     macros::{btf_map, btf_tracepoint, sock_ops},
     programs::{BtfTracePointContext, SockOpsContext},
 };
+use aya_log_ebpf::debug;
 use observer_ebpf::{
     connection::{
         BASED, CLOSED, CONNECTING, Connection, OPEN, OpenConnection, PREEXISTING, fail_reason, peer_key,
@@ -176,6 +177,7 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
     if STATE_BY_SOCK_OPS.load() != 0 {
         let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
     }
+    debug!(ctx, "target {}: opened, direction {}, port {}", target, connection.peer.direction, connection.peer.port);
     let totals = peers::totals(&connection.peer)?;
     // SAFETY: `totals` is a value of the map of peers.
     unsafe {
@@ -210,6 +212,7 @@ fn socket_state(ctx: BtfTracePointContext) -> i32 {
     let new: u32 = ctx.arg(2);
     // SAFETY: the tracepoint's argument, never null.
     if let Some(connection) = unsafe { connection(socket) } {
+        debug!(&ctx, "target {}: TCP state {}", connection.peer.target, new);
         // SAFETY: as above.
         state_changed(connection, new, || unsafe { end_of(socket) });
     }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinSet,
     time,
 };
 
@@ -25,7 +26,7 @@ use crate::{
     },
     config::Config,
     kernel::{
-        Kernel, Records, Sizes,
+        Kernel, Loaded, Options, Records,
         probe::{self, Verdict},
     },
     server::{self, Readiness, Sources},
@@ -50,15 +51,16 @@ pub fn target_settings(config: &Config) -> targets::Settings {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+/// Runs until SIGTERM or SIGINT. `kernel_log`: also logs what the kernel half says of itself.
+pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let listener = server::bind(config.listen).await?;
     let address = listener.local_addr()?;
     require_host()?;
     let hierarchy = Hierarchy::find(Path::new(PROC))?;
-    let sizes = Sizes { ring_bytes: config.limits.ring_bytes, peers: config.limits.peers };
-    let (kernel, ring) = Kernel::load(sizes, hierarchy.clone())?;
+    let options =
+        Options { ring_bytes: config.limits.ring_bytes, peers: config.limits.peers, log: kernel_log };
+    let Loaded { kernel, ring, log } = Kernel::load(options, hierarchy.clone())?;
     let kernel = Arc::new(kernel);
     for state in kernel.program_states().iter().filter(|state| !state.attached) {
         tracing::warn!(
@@ -72,7 +74,16 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
     let notified =
         kernel.program_states().iter().any(|state| state.name == "cgroup_created" && state.attached);
     let records = ring.records();
-    let reading = tokio::spawn(async move { if notified { ring.run(to_inventory).await } else { Ok(()) } });
+    let mut reading = JoinSet::new();
+    if notified {
+        reading.spawn(ring.run(to_inventory));
+    } else {
+        // Closed, it tells the inventory to look for itself more often.
+        drop(to_inventory);
+    }
+    if let Some(log) = log {
+        reading.spawn(log.run());
+    }
 
     let scraper = scraper(config, &hierarchy, &kernel, records, &handle)?;
     let readiness = Readiness::waiting("the first look for targets is not done");
@@ -95,11 +106,11 @@ pub async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Ends only with an error: a ring that is no longer read loses records without counting them.
-async fn fails(reading: tokio::task::JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
-    match reading.await.context("the reader of the ring panicked") {
-        Ok(Ok(())) => future::pending().await,
-        Ok(Err(error)) | Err(error) => Err(error),
+async fn fails(mut reading: JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    while let Some(ended) = reading.join_next().await {
+        ended.context("a reader of the kernel half's rings panicked")??;
     }
+    future::pending().await
 }
 
 /// Fails with everything that this host lacks, before anything is loaded.

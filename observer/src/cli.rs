@@ -34,7 +34,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Observe, and serve the metrics
-    Run,
+    Run(RunArgs),
     /// Say whether this host is able, what is missing and how to mend it
     Check,
     /// Show what would be observed, and why
@@ -43,6 +43,14 @@ pub enum Command {
     Metrics(MetricsArgs),
     /// Print the effective configuration, with comments
     Config,
+}
+
+/// Flags of `observer run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Also log what the kernel half says of itself; for work on observer
+    #[arg(long)]
+    pub kernel_log: bool,
 }
 
 /// Flags of `observer metrics`.

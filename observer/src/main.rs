@@ -35,7 +35,7 @@ fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout();
     let mut code = ExitCode::SUCCESS;
     match command {
-        Command::Run => commands::run::run(config)?,
+        Command::Run(arguments) => commands::run::run(config, arguments.kernel_log)?,
         Command::Check => {
             if !commands::check::check(&mut out, config)? {
                 code = ExitCode::FAILURE;

@@ -45,7 +45,7 @@ impl Agent {
         let mut command = Command::new(binary()?);
         command.args(["run", "--listen", listen]).args(arguments).env("NO_COLOR", "1");
         let mut process = Background::start(&mut command)?;
-        let address = process.wait_for("address", READY_WITHIN, announced_address)?;
+        let address = process.wait_for("an address", READY_WITHIN, announced_address)?;
         Ok(Self { process, address })
     }
 

@@ -87,7 +87,7 @@ impl Background {
             }
             drop(self.log.grown.wait_timeout(lines, Duration::from_millis(50)));
             if let Some(status) = self.exited()? {
-                bail!("{} ended ({status}) before {what}; it wrote:\n{}", self.name, self.output());
+                bail!("{} ended ({status}) without {what}; it wrote:\n{}", self.name, self.output());
             }
             if Instant::now() > deadline {
                 bail!("{} gave no {what} within {limit:?}; it wrote:\n{}", self.name, self.output());

@@ -75,7 +75,7 @@ pub(super) static METRICS: [Metric; 11] = [
         "tcp_rtt_seconds",
         Kind::Histogram(SHORT),
         &["direction", "peer"],
-        "Smoothed round-trip time, sampled at most once a second on each connection that receives packets.",
+        "Smoothed round-trip time, sampled at most once a second while a connection carries payload.",
     ),
     Metric::of_target(
         "tcp_connections_preexisting_total",

@@ -13,15 +13,15 @@ const THREADS: usize = 2;
 /// How long a scrape that is under way may go on after the agent has stopped.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Runs the agent until it is told to stop.
-pub fn run(config: &Config) -> anyhow::Result<()> {
+/// Runs the agent until it is told to stop. `kernel_log`: also logs what the kernel half says of itself.
+pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result = runtime.block_on(agent::run(config));
+    let result = runtime.block_on(agent::run(config, kernel_log));
     runtime.shutdown_timeout(GRACE);
     result
 }

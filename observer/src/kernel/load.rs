@@ -11,7 +11,7 @@ use aya::{
 
 use super::{
     btf::Btf,
-    offsets,
+    log, offsets,
     programs::{Hook, PROGRAMS, Program, ProgramState, SOCKET_STATE},
 };
 
@@ -21,23 +21,19 @@ pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// The kernel half as `cargo xtask build` made it; empty in a build without.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
-/// Sizes of the kernel half's maps, all known before anything is attached.
+/// What is fixed when the kernel half is loaded, the sizes of its maps above all.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct Options {
     /// Bytes of the ring of records: a power of two, at least a page.
     pub ring_bytes: u32,
     /// Outbound peers that are counted apart.
     pub peers: u32,
-}
-
-impl Default for Sizes {
-    fn default() -> Self {
-        Self { ring_bytes: 1 << 20, peers: 16_384 }
-    }
+    /// Whether the programs log what they do.
+    pub log: bool,
 }
 
 /// Loads every program that this kernel takes.
-pub(super) fn load(sizes: Sizes) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
+pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
     if !is_built() {
         bail!("this observer was built without its kernel object; build it with `cargo xtask build`");
     }
@@ -55,11 +51,11 @@ pub(super) fn load(sizes: Sizes) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
         }
         offsets
     };
-    let (mut ebpf, mut states) = load_with(sizes, &kernel_types, &offsets, false)?;
+    let (mut ebpf, mut states) = load_with(options, &kernel_types, &offsets, false)?;
     if states.iter().any(|state| state.name == SOCKET_STATE && !state.attached) {
         let refused = states.into_iter().find(|state| state.name == SOCKET_STATE);
         drop(ebpf);
-        (ebpf, states) = load_with(sizes, &kernel_types, &offsets, true)?;
+        (ebpf, states) = load_with(options, &kernel_types, &offsets, true)?;
         states.retain(|state| state.name != SOCKET_STATE);
         states.extend(refused);
     }
@@ -72,16 +68,18 @@ pub(super) fn is_built() -> bool {
 }
 
 fn load_with(
-    sizes: Sizes,
+    options: Options,
     kernel_types: &aya::Btf,
     offsets: &[offsets::Offset],
     state_by_sock_ops: bool,
 ) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries("RECORDS", sizes.ring_bytes).map_max_entries("PEERS", sizes.peers);
+    loader.map_max_entries("RECORDS", options.ring_bytes).map_max_entries("PEERS", options.peers);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
     }
+    let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
+    loader.override_global(log::LEVEL, &log_level, true);
     let state_by_sock_ops = u32::from(state_by_sock_ops);
     loader.override_global("STATE_BY_SOCK_OPS", &state_by_sock_ops, true);
     let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;

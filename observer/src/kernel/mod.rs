@@ -5,6 +5,7 @@ mod adopt;
 mod btf;
 mod counts;
 mod load;
+mod log;
 mod offsets;
 pub mod probe;
 mod programs;
@@ -32,7 +33,8 @@ use observer_ebpf::connection::Connection;
 
 pub use self::{
     counts::{Counts, Lost, OpenTotals, Peers},
-    load::Sizes,
+    load::Options,
+    log::KernelLog,
     programs::{Hook, PROGRAMS, Program, ProgramState},
     ring::{Records, RingReader},
 };
@@ -59,6 +61,16 @@ pub struct Kernel {
     counts: Counts,
 }
 
+/// The loaded kernel half and what it sends on its own account.
+pub struct Loaded {
+    /// To attach with, and to read counts from.
+    pub kernel: Kernel,
+    /// Records, to be read for as long as it is loaded.
+    pub ring: RingReader,
+    /// Its log, where [`Options::log`] asked for it.
+    pub log: Option<KernelLog>,
+}
+
 /// What a program has cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgramRuns {
@@ -79,8 +91,8 @@ pub struct Attachment {
 
 impl Kernel {
     /// Loads the kernel half, which observes nothing until the first [`Kernel::attach`].
-    pub fn load(sizes: Sizes, hierarchy: Hierarchy) -> anyhow::Result<(Self, RingReader)> {
-        let (mut ebpf, mut states) = load::load(sizes)?;
+    pub fn load(options: Options, hierarchy: Hierarchy) -> anyhow::Result<Loaded> {
+        let (mut ebpf, mut states) = load::load(options)?;
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let Map::SkStorage(connections) = connections else {
             anyhow::bail!("the map CONNECTIONS of the kernel object is no socket storage");
@@ -89,8 +101,10 @@ impl Kernel {
         let Map::HashMap(peers) = take(&mut ebpf, "PEERS")? else {
             anyhow::bail!("the map PEERS of the kernel object is no hash map");
         };
-        let counts = Counts::new(peers, sizes.peers, walk, PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?);
+        let counts =
+            Counts::new(peers, options.peers, walk, PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
+        let log = options.log.then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let kernel = Self {
             hierarchy,
             targets: Mutex::new(TargetNumbers::try_from(take(&mut ebpf, "TARGETS")?)?),
@@ -100,7 +114,7 @@ impl Kernel {
             counts,
         };
         sys::trim_memory();
-        Ok((kernel, ring))
+        Ok(Loaded { kernel, ring, log })
     }
 
     /// What became of each program at loading.

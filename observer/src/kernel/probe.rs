@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use super::{
-    load::{self, BTF_PATH, Sizes},
+    load::{self, BTF_PATH, Options},
     programs::PROGRAMS,
 };
 use crate::targets::cgroups::Hierarchy;
@@ -176,8 +176,8 @@ fn capabilities(status: &Path) -> Vec<Finding> {
 
 /// Loads every program and drops it again, where [`host`] found nothing that fails.
 pub fn programs() -> Vec<Finding> {
-    let sizes = Sizes { ring_bytes: 4096, peers: 1 };
-    let states = match load::load(sizes) {
+    let options = Options { ring_bytes: 4096, peers: 1, log: false };
+    let states = match load::load(options) {
         Ok((_programs, states)) => states,
         Err(error) => {
             let found = format!("{error:#}");

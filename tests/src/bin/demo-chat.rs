@@ -1,7 +1,7 @@
 //! The demo chat service (`serve`) and the mock model server that it calls (`model`).
 //! Either prints `listening ADDRESS` once it is there; `model` prints at its end what it was called for, as JSON.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, process::ExitCode, sync::Arc};
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -38,8 +38,18 @@ enum Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    match Arguments::parse() {
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    match arguments {
         Arguments::Serve { listen, model } => {
             let calls = Arc::new(Ledger::new(Side::Target));
             serve(listen, service::router(model, calls), Arc::new(Ledger::new(Side::Target))).await

@@ -31,8 +31,20 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
-    let Arguments { service, seconds, rate, held, seed } = Arguments::parse();
+async fn main() -> ExitCode {
+    match play(Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Plays and prints; whether every scenario went as it should.
+async fn play(arguments: Arguments) -> Result<bool> {
+    let Arguments { service, seconds, rate, held, seed } = arguments;
     let (stop, stopped) = watch::channel(false);
     let load =
         tokio::spawn(run(Options { service, seed, rate, held }, Arc::new(Ledger::new(Side::Peer)), stopped));
@@ -43,5 +55,5 @@ async fn main() -> Result<ExitCode> {
     stop.send_replace(true);
     let summary = load.await.context("the load generator panicked")??;
     println!("{}", serde_json::to_string(&summary).context("cannot write the summary")?);
-    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(summary.failed == 0)
 }

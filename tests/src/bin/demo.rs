@@ -16,10 +16,21 @@ struct Arguments {
 }
 
 #[tokio::main]
-async fn main() -> Result<ExitCode> {
+async fn main() -> ExitCode {
     let limit = Arguments::parse().seconds.map(Duration::from_secs);
+    match demo(limit).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(limit: Option<Duration>) -> Result<bool> {
     if !is_root() {
         bail!("the demo needs root to make a cgroup and to load eBPF programs; run it with sudo");
     }
-    Ok(if show(limit).await? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    show(limit).await
 }

@@ -57,7 +57,7 @@ pub async fn show(limit: Option<Duration>) -> Result<bool> {
     let calls = Arc::new(Ledger::new(Side::Peer));
     let (model, _model) = start_model(&calls).await?;
     let mut service = start_service(&cgroup, model)?;
-    let address = service.wait_for("address", LISTENING_WITHIN, listening_address)?;
+    let address = service.wait_for("an address", LISTENING_WITHIN, listening_address)?;
     println!("demo service at http://{address}/ in {}", cgroup.path().display());
     let mut agent = block_in_place(|| Agent::listening(&free_address(), ["--target", &cgroup.selector()]))?;
     println!("metrics at http://{}/metrics; Ctrl-C ends the demo\n", agent.address());
