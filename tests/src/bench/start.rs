@@ -50,10 +50,11 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
 /// Starts an agent; how long it took until it was ready.
 pub(super) fn until_ready(arguments: &[String]) -> Result<(Agent, Duration)> {
     let start = Instant::now();
-    let agent = Agent::serving("127.0.0.1:0", arguments)?;
+    let mut agent = Agent::serving("127.0.0.1:0", arguments)?;
     while !http::get(agent.address(), "/readyz").is_ok_and(|answer| answer.status == 200) {
         if start.elapsed() > READY_WITHIN {
-            bail!("the observer is not ready after {READY_WITHIN:?}");
+            let wrote = agent.process().output();
+            bail!("the observer is not ready after {READY_WITHIN:?}; it wrote:\n{wrote}");
         }
         thread::sleep(POLL);
     }
