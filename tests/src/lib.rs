@@ -3,8 +3,10 @@
 
 pub mod agent;
 pub mod bench;
+pub mod bpf;
 pub mod cgroup;
 pub mod demo;
 pub mod http;
 pub mod metrics;
 pub mod process;
+pub mod puppet;
