@@ -144,7 +144,7 @@ mod tests {
     fn times_come_in_four_units() {
         assert_eq!(time("225.00us"), Some(Duration::from_micros(225)));
         assert_eq!(time("1.50s"), Some(Duration::from_millis(1500)));
-        assert_eq!(time("2.00m"), Some(Duration::from_secs(120)));
+        assert_eq!(time("2.00m"), Some(Duration::from_mins(2)));
         assert_eq!(time("3"), None);
         assert_eq!(time("3.00h"), None);
     }

@@ -19,7 +19,7 @@ use crate::{agent::Agent, http};
 const RUNS: usize = 9;
 
 /// How long a start may take at all.
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How often readiness is asked for.
 const POLL: Duration = Duration::from_millis(1);
