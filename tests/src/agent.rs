@@ -76,6 +76,11 @@ impl Agent {
         self.address
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Its process, for signals and its log.
     pub fn process(&mut self) -> &mut Background {
         &mut self.process

@@ -34,12 +34,17 @@ impl Cgroup {
         Self::named(format!("{prefix}-{}-{number}", std::process::id()))
     }
 
-    /// A new one below the root with this name; fails where there is one already.
+    /// A new one with this path below the root; fails where there is one already.
     pub fn named(name: String) -> Result<Self> {
         let path = root()?.join(&name);
         fs::create_dir(&path)
             .with_context(|| format!("cannot create cgroup {} (root needed)", path.display()))?;
         Ok(Self { path, name })
+    }
+
+    /// A new one inside this one, which is to be dropped before it.
+    pub fn child(&self, name: &str) -> Result<Self> {
+        Self::named(format!("{}/{name}", self.name))
     }
 
     /// Its folder.

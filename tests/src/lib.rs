@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the agent as a process, cgroups, scraping and reading metrics.
+//! What the end-to-end tests share: the agent as a process, cgroups, Docker, known traffic, reading metrics.
 //! `demo` is the chat service, its load generator and the live demonstration; `bench` measures what observing costs.
 
 pub mod agent;
@@ -6,7 +6,10 @@ pub mod bench;
 pub mod bpf;
 pub mod cgroup;
 pub mod demo;
+pub mod docker;
 pub mod http;
 pub mod metrics;
+pub mod namespace;
 pub mod process;
 pub mod puppet;
+pub mod traffic;

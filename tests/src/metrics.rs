@@ -60,6 +60,14 @@ impl Metrics {
             .map(|(series, value)| (series, *value))
     }
 
+    /// The series whose label has this value.
+    #[must_use]
+    pub fn only(&self, label: &str, value: &str) -> Self {
+        let has = |series: &Series| series.labels.get(label).is_some_and(|own| own == value);
+        let series = self.iter().filter(|(series, _)| has(series));
+        Self(series.map(|(series, value)| (series.clone(), value)).collect())
+    }
+
     /// Every series with its value, sorted.
     pub fn iter(&self) -> impl Iterator<Item = (&Series, f64)> {
         self.0.iter().map(|(series, value)| (series, *value))

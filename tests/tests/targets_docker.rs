@@ -3,11 +3,9 @@
 
 use std::{
     fs,
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, bail, ensure};
@@ -15,114 +13,11 @@ use observer::targets::{
     Attacher, Cgroup, CgroupEvent, Handle, Inventory, Settings, Target, TargetId, TargetList as _,
     cgroups::Hierarchy, explain,
 };
-use tempfile::TempDir;
+use tests::docker::{Daemon, wait_until};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
-
-/// A daemon, gone with all its containers when dropped.
-struct Daemon {
-    directory: TempDir,
-    process: Child,
-}
-
-impl Daemon {
-    fn start() -> anyhow::Result<Self> {
-        let directory = TempDir::new()?;
-        let process = Self::spawn(directory.path())?;
-        let daemon = Self { directory, process };
-        let answers = || daemon.docker(&["version"]).is_ok();
-        wait_until("dockerd answers (see `cargo xtask setup`)", answers)?;
-        Ok(daemon)
-    }
-
-    fn spawn(directory: &Path) -> anyhow::Result<Child> {
-        let script = "ip link set lo up; exec dockerd --data-root $D/data --exec-root $D/exec \
-            --pidfile $D/docker.pid -H unix://$D/docker.sock";
-        let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("log"))?;
-        Command::new("unshare")
-            .args(["-n", "sh", "-c", script])
-            .env("D", directory)
-            .stdout(Stdio::null())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .context("cannot start dockerd with `unshare`: this test needs root and what `cargo xtask setup` installs")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("docker.sock")
-    }
-
-    fn docker(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new("docker")
-            .arg("-H")
-            .arg(format!("unix://{}", self.socket().display()))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .output()
-            .context("cannot start `docker`: run `cargo xtask setup`")?;
-        let errors = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "docker {arguments:?}: {errors}");
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
-    }
-
-    /// An image that holds a shell and nothing else.
-    fn import(&self, image: &str) -> anyhow::Result<()> {
-        let root = self.directory.path().join("rootfs");
-        fs::create_dir_all(root.join("bin"))?;
-        fs::copy("/bin/busybox", root.join("bin/sh")).context("no busybox: run `cargo xtask setup`")?;
-        let archive = self.directory.path().join("rootfs.tar");
-        let packed = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".").status()?;
-        ensure!(packed.success(), "tar failed");
-        let archive = archive.display().to_string();
-        let label = "LABEL org.opencontainers.image.version=2.4.1-label";
-        self.docker(&[
-            "import",
-            "--change",
-            "CMD [\"sh\",\"-c\",\"sleep 1000\"]",
-            "--change",
-            label,
-            &archive,
-            image,
-        ])?;
-        Ok(())
-    }
-
-    fn end(&mut self) -> anyhow::Result<()> {
-        let pid = fs::read_to_string(self.directory.path().join("docker.pid"))?;
-        let ended = Command::new("kill").arg(pid.trim()).status()?;
-        ensure!(ended.success(), "cannot end dockerd");
-        self.process.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        if let Ok(containers) = self.docker(&["ps", "-aq"]) {
-            for container in containers.lines() {
-                let _ = self.docker(&["rm", "-f", container]);
-            }
-        }
-        if self.end().is_err() {
-            let _ = self.process.kill();
-            let _ = self.process.wait();
-        }
-    }
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) -> anyhow::Result<()> {
-    let begun = Instant::now();
-    while !condition() {
-        if begun.elapsed() > Duration::from_mins(1) {
-            bail!("waited in vain until {what}");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
-}
 
 /// Remembers when it attached to which cgroup.
 #[derive(Clone, Default)]
@@ -206,8 +101,8 @@ const HOUR: Duration = Duration::from_hours(1);
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
     let mut daemon = Daemon::start()?;
-    daemon.import("lobehub/lobe-chat:1.143.3")?;
-    daemon.import("acme/other:1")?;
+    daemon.import_shell("lobehub/lobe-chat:1.143.3")?;
+    daemon.import_shell("acme/other:1")?;
     daemon.docker(&["run", "-d", "--name", "before", "lobehub/lobe-chat:1.143.3"])?;
     daemon.docker(&["run", "-d", "--name", "other", "acme/other:1"])?;
     let mut watch = Watch::start(&daemon, &[], HOUR)?;
@@ -250,8 +145,7 @@ async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
     daemon.end()?;
     std::thread::sleep(Duration::from_millis(1500));
     assert!(watch.target("before").is_some());
-    daemon.process = Daemon::spawn(daemon.directory.path())?;
-    wait_until("dockerd answers again", || daemon.docker(&["version"]).is_ok())?;
+    daemon.start_again()?;
     daemon.docker(&["run", "-d", "--name", "last", "lobehub/lobe-chat:1.143.3"])?;
     watch.until("last", "it is attached", |target| target.cgroups.len() == 1)?;
     watch.stop().await
@@ -260,14 +154,14 @@ async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_container_is_attached_before_its_first_process_runs() -> anyhow::Result<()> {
     let daemon = Daemon::start()?;
-    daemon.import("acme/chat:2.4.1")?;
+    daemon.import_shell("acme/chat:2.4.1")?;
     // Makes the parent of all containers' cgroups, which the test watches in the tracepoint's stead.
     daemon.docker(&["run", "--rm", "acme/chat:2.4.1", "sh", "-c", "true"])?;
     let watch = Watch::start(&daemon, &["container:web-*"], HOUR)?;
     let events = watch.events.clone().context("events are open")?;
     let hierarchy = Hierarchy::find(Path::new("/proc"))?;
     let parent = hierarchy.directory(Path::new("/docker")).context("the whole hierarchy is mounted")?;
-    let shared = daemon.directory.path().join("shared");
+    let shared = daemon.directory().join("shared");
     fs::create_dir(&shared)?;
     for round in 0..5 {
         let volume = format!("{}:/shared", shared.display());

@@ -171,7 +171,7 @@ mod tests {
              \n\
              cgroup:/system.slice/chat.service\n  /system.slice/chat.service belongs to unit:chat*,app=lobechat, which stands before\n\
              \n\
-             cgroup:/system.slice/chat.service/workers\n  failed: /system.slice/chat.service/workers: it overlaps with /system.slice/chat.service, which is observed as `chat.service`: its traffic would be counted twice; give only one of them as a target\n\
+             cgroup:/system.slice/chat.service/workers\n  workers in /system.slice/chat.service/workers\n\
              \n\
              {by_path}\n  {ID} in /docker/0123456789ab\n\
              \n\

@@ -2,8 +2,8 @@
 //! detaches through [`Attacher`] and keeps each target's number and count of restarts for as long as its labels live.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap, HashSet},
-    ops::Bound,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -125,7 +125,7 @@ impl<A: Attacher> Table<A> {
         for path in leaving.cloned().collect::<Vec<PathBuf>>() {
             self.leave(&path, now);
         }
-        for (cgroup, found) in matched {
+        for (cgroup, found) in innermost_first(matched) {
             self.observe(cgroup, found, now);
         }
         self.follow_population();
@@ -134,7 +134,7 @@ impl<A: Attacher> Table<A> {
         self.forget_lingered(now);
     }
 
-    /// Attaches to a cgroup, unless that is done already, is not due again yet, or would count its traffic twice.
+    /// Attaches to a cgroup, unless that is done already, is not due again yet, or is counted with an outer one.
     pub(super) fn observe(&mut self, cgroup: Cgroup, found: Match, now: Instant) {
         if let Some(instance) = self.instances.get_mut(&cgroup.path) {
             if instance.id == cgroup.id && instance.labels == found.labels {
@@ -153,17 +153,7 @@ impl<A: Attacher> Table<A> {
                 return;
             }
         }
-        if let Some((other, instance)) = self.overlapping(&cgroup.path) {
-            // One glob may match a unit and the units inside it: they are counted with the outer one.
-            if instance.selector != found.selector {
-                let reason = format!(
-                    "it overlaps with {}, which is observed as `{}`: its traffic would be counted twice; give only \
-                     one of them as a target",
-                    other.display(),
-                    instance.labels.container
-                );
-                self.fail(key, cgroup.id, reason, None);
-            }
+        if self.counted_with_outer(&cgroup.path, found.selector) {
             return;
         }
         self.attach(cgroup, found, now);
@@ -214,13 +204,12 @@ impl<A: Attacher> Table<A> {
         self.instances.insert(cgroup.path, instance);
     }
 
-    /// The attached cgroup that holds this one or lies in it.
-    fn overlapping(&self, path: &Path) -> Option<(&Path, &Instance<A::Attachment>)> {
-        let outer = path.ancestors().skip(1).find_map(|outer| self.instances.get_key_value(outer));
-        // Paths are ordered by component, so that what lies in a cgroup follows it directly.
-        let after = (Bound::Excluded(path.to_owned()), Bound::Unbounded);
-        let inner = || self.instances.range(after).next().filter(|(inner, _)| inner.starts_with(path));
-        outer.or_else(inner).map(|(other, instance)| (other.as_path(), instance))
+    /// Whether the same selector observes a cgroup that holds this one: a glob may match a unit and the units inside
+    /// it, which are one target. Those of different selectors are all observed; the kernel half gives a connection
+    /// to the innermost.
+    fn counted_with_outer(&self, path: &Path, selector: SelectorIndex) -> bool {
+        let mut outer = path.ancestors().skip(1).filter_map(|outer| self.instances.get(outer));
+        outer.any(|instance| instance.selector == selector)
     }
 
     /// Takes note of a match that is not to be attached to whatever is tried.
@@ -301,6 +290,19 @@ impl<A: Attacher> Table<A> {
             _ => true,
         });
     }
+}
+
+/// In the order in which to attach: whoever attaches first takes in the connections that are open already, and
+/// those belong to the innermost target. What an outer cgroup of the same selector holds is left out.
+fn innermost_first(mut matched: Vec<(Cgroup, Match)>) -> Vec<(Cgroup, Match)> {
+    let by_selector: HashSet<(SelectorIndex, PathBuf)> =
+        matched.iter().map(|(cgroup, found)| (found.selector, cgroup.path.clone())).collect();
+    matched.retain(|(cgroup, found)| {
+        let mut outer = cgroup.path.ancestors().skip(1);
+        !outer.any(|outer| by_selector.contains(&(found.selector, outer.to_owned())))
+    });
+    matched.sort_by_key(|(cgroup, _)| Reverse(cgroup.path.components().count()));
+    matched
 }
 
 #[cfg(test)]

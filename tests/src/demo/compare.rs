@@ -1,7 +1,7 @@
 //! What the load generator knows beside what the metrics say, row by row.
 //! Names and labels: the metric contract, section TCP.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use super::tally::{Reason, Tally};
 use crate::metrics::Metrics;
@@ -45,6 +45,20 @@ impl Comparison {
         Self(rows)
     }
 
+    /// With connects of the target that failed, by reason, summed over peers.
+    #[must_use]
+    pub fn with_failures(mut self, known: &BTreeMap<&str, u64>, metrics: &Metrics) -> Self {
+        let mut row = |what: String, known: u64, labels: &[(&str, &str)]| {
+            let seen = metrics.sum("chat_tcp_connect_failures_total", labels);
+            self.0.push(Row { what, known: known as f64, seen });
+        };
+        for (reason, count) in known {
+            row(format!("connect failed, {reason}"), *count, &[("reason", reason)]);
+        }
+        row("connect failed, any reason".into(), known.values().sum(), &[]);
+        self
+    }
+
     /// Whether every figure is the same on both sides.
     pub fn equal(&self) -> bool {
         self.0.iter().all(Row::equal)
@@ -71,8 +85,6 @@ impl fmt::Display for Comparison {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     const SCRAPE: &str = "\

@@ -35,6 +35,11 @@ impl CountedStream {
         Self { stream, ledger, ended: None, resets: false }
     }
 
+    /// The bare stream, for its options.
+    pub const fn get_ref(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Makes the close of this connection a reset.
     pub fn reset_on_close(&mut self) -> io::Result<()> {
         self.stream.set_zero_linger()?;

@@ -74,6 +74,22 @@ pub struct Tally {
     pub received_bytes: u64,
 }
 
+impl Tally {
+    /// What happened since `earlier`, and what is open now.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let before = |reason| earlier.closed.get(reason).copied().unwrap_or_default();
+        let closed = self.closed.iter().map(|(reason, count)| (*reason, count - before(reason)));
+        Self {
+            opened: self.opened - earlier.opened,
+            open: self.open,
+            closed: closed.collect(),
+            sent_bytes: self.sent_bytes - earlier.sent_bytes,
+            received_bytes: self.received_bytes - earlier.received_bytes,
+        }
+    }
+}
+
 /// Counts connections while they live; `tally` tells them at any time.
 #[derive(Debug)]
 pub struct Ledger {
