@@ -58,7 +58,7 @@ fn send(ctx: &BtfTracePointContext, kind: u32) -> Option<()> {
     let length = unsafe {
         (*record).kind = kind;
         (*record).id = id;
-        let room = &mut *(&raw mut (*record).path);
+        let room = &mut (*record).path;
         bpf_probe_read_kernel_str_bytes(path, room).map_or(0, <[u8]>::len)
     };
     // SAFETY: as above.

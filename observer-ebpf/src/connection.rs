@@ -321,7 +321,9 @@ mod tests {
     fn the_first_thing_that_ended_it_is_the_reason() {
         let reason = |states: &[u32], error| {
             let mut connection = open(0, 0);
-            states.iter().for_each(|state| connection.state_changed(*state));
+            for state in states {
+                connection.state_changed(*state);
+            }
             connection.close_reason(error)
         };
         assert_eq!(reason(&[state::FIN_WAIT1, state::FIN_WAIT2], 0), CloseReason::LocalClose as u8);

@@ -7,9 +7,9 @@
 pub enum Kind {
     /// A cgroup made or removed; a rescan of the hierarchy makes up for it.
     Cgroup = 0,
-    /// A connection that got no storage on its socket, and is in no count.
+    /// A connection that got no storage on its socket, or no place for its target's totals, and is in no count.
     Connection = 1,
-    /// The name of an outbound peer; the connection is counted under `other`.
+    /// The name of an outbound connection's peer; the connection is counted under `other`.
     Peer = 2,
 }
 

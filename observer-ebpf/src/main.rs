@@ -7,6 +7,18 @@
     internal_features,
     reason = "`atomic_xadd` is the only atomic addition that BPF has in every kernel"
 )]
+#![expect(
+    clippy::inline_always,
+    reason = "a call in BPF costs a frame of the 512-byte stack and hides values from the verifier"
+)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "the kernel hands ports and lengths as u32, and sizes are those of small structures"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the attributes that make a program of a function call it so"
+)]
 
 mod cgroups;
 mod count;

@@ -139,7 +139,7 @@ fn adopt(skb: *mut __sk_buff, socket: *mut bpf_sock, target: u32) -> Option<&'st
         let peer = peer_key(target, direction, remote, u16::from_be((*socket).dst_port));
         let mut initial = Connection::adopted(peer, (*socket).state, bpf_ktime_get_ns());
         let connection = sockets::make_connection(socket.cast(), &mut initial)?;
-        let totals = peers::totals(&connection.peer)?;
+        let totals = peers::totals(&mut connection.peer)?;
         add(&raw mut (*totals).preexisting, 1);
         Some(connection)
     }
@@ -176,7 +176,7 @@ unsafe fn remote_address(socket: *const bpf_sock) -> [u8; 16] {
 /// `socket` is a full socket.
 #[inline(always)]
 unsafe fn has_listener(skb: *mut __sk_buff, socket: *const bpf_sock, local_port: u16) -> bool {
-    /// `TCP_LISTEN`, include/net/tcp_states.h.
+    /// `TCP_LISTEN`, `include/net/tcp_states.h`.
     const LISTEN: u32 = 10;
     /// `BPF_F_CURRENT_NETNS`: the network namespace of the packet.
     const CURRENT_NETNS: u64 = u64::MAX;
@@ -232,7 +232,7 @@ fn base(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> {
 }
 
 #[inline(always)]
-fn sample_rtt(socket: *mut bpf_sock, connection: &Connection) -> Option<()> {
+fn sample_rtt(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> {
     // SAFETY: the context's socket, not null; `totals` is a value of the map of peers.
     unsafe {
         let tcp = bpf_tcp_sock(socket);
@@ -241,7 +241,7 @@ fn sample_rtt(socket: *mut bpf_sock, connection: &Connection) -> Option<()> {
         }
         // The kernel keeps eight times the microseconds (include/linux/tcp.h).
         let rtt_ns = u64::from((*tcp).srtt_us >> 3) * 1000;
-        let totals = peers::totals(&connection.peer)?;
+        let totals = peers::totals(&mut connection.peer)?;
         peers::observe(&raw mut (*totals).rtt, &SHORT_NS, rtt_ns);
     }
     Some(())

@@ -73,6 +73,12 @@ impl PeerKey {
     pub const fn shared(target: u32, direction: Direction) -> Self {
         Self { target, direction: direction as u8, padding: 0, port: 0, address: [0; 16] }
     }
+
+    /// Whether connections of several peers share it: none has the port zero.
+    #[inline(always)]
+    pub const fn is_shared(&self) -> bool {
+        self.port == 0
+    }
 }
 
 /// What happened with one peer since the entry was made.

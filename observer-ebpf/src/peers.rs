@@ -14,26 +14,52 @@ use observer_ebpf::{
 
 use crate::count::{add, lost};
 
-/// Sized by the agent (`limits.peers`); without preallocation, so that only peers in use take memory.
+/// Without preallocation, so that only peers in use take memory.
+type Totals<const ENTRIES: usize> = HashMap<PeerKey, PeerTotals, ENTRIES, { BPF_F_NO_PREALLOC as usize }>;
+
+/// One entry per outbound peer; sized by the agent (`limits.peers`).
 #[btf_map]
-static PEERS: HashMap<PeerKey, PeerTotals, 16_384, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+static PEERS: Totals<16_384> = Totals::new();
+
+/// Two entries per target: one for all inbound connections, one for the outbound ones that found `PEERS` full. Apart
+/// from it, so that no target's peers can take these places.
+#[btf_map]
+static SHARED: Totals<16_384> = Totals::new();
 
 /// Too large for a program's stack of 512 bytes.
 static EMPTY: PeerTotals = PeerTotals::EMPTY;
 
-/// The totals of a peer; of its target's shared outbound entry where the map has no room for one of its own.
+/// The totals of a connection's peer. Where there is no room for another peer, the connection is counted with its
+/// target's others from here on, so that its opening and its close meet in one place.
 #[inline(always)]
-pub(crate) fn totals(key: &PeerKey) -> Option<*mut PeerTotals> {
-    if let Some(totals) = PEERS.get_ptr_mut(key) {
+pub(crate) fn totals(peer: &mut PeerKey) -> Option<*mut PeerTotals> {
+    if !peer.is_shared() {
+        if let Some(totals) = entry(&PEERS, peer) {
+            return Some(totals);
+        }
+        lost(Kind::Peer, Reason::MapFull);
+        *peer = PeerKey::shared(peer.target, Direction::Outbound);
+    }
+    let totals = entry(&SHARED, peer);
+    if totals.is_none() {
+        lost(Kind::Connection, Reason::MapFull);
+    }
+    totals
+}
+
+/// The entry of this key, made where there is none; `None` where the map is full.
+#[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value, the empty totals would not fit the stack"
+)]
+fn entry<const ENTRIES: usize>(map: &Totals<ENTRIES>, key: &PeerKey) -> Option<*mut PeerTotals> {
+    if let Some(totals) = map.get_ptr_mut(key) {
         return Some(totals);
     }
     // Another CPU may have inserted it meanwhile: then this fails and the look-up below finds that one.
-    let _exists = PEERS.insert(key, &EMPTY, BPF_NOEXIST.into());
-    if let Some(totals) = PEERS.get_ptr_mut(key) {
-        return Some(totals);
-    }
-    lost(Kind::Peer, Reason::MapFull);
-    PEERS.get_ptr_mut(PeerKey::shared(key.target, Direction::Outbound))
+    let _exists = map.insert(key, &EMPTY, BPF_NOEXIST.into());
+    map.get_ptr_mut(key)
 }
 
 /// Adds an observation to a histogram.

@@ -134,7 +134,7 @@ fn connecting(ctx: &SockOpsContext) -> Option<()> {
         unsafe { make_connection(socket, &mut initial)? };
     }
     if STATE_BY_SOCK_OPS.load() != 0 {
-        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
     }
     Some(())
 }
@@ -175,10 +175,13 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
         }
     }
     if STATE_BY_SOCK_OPS.load() != 0 {
-        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG as i32);
+        let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
     }
-    debug!(ctx, "target {}: opened, direction {}, port {}", target, connection.peer.direction, connection.peer.port);
-    let totals = peers::totals(&connection.peer)?;
+    debug!(
+        ctx,
+        "target {}: opened, direction {}, port {}", target, connection.peer.direction, connection.peer.port
+    );
+    let totals = peers::totals(&mut connection.peer)?;
     // SAFETY: `totals` is a value of the map of peers.
     unsafe {
         add(&raw mut (*totals).opened, 1);
@@ -253,7 +256,7 @@ fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> En
     }
     connection.stage = CLOSED;
     let end = end();
-    let totals = peers::totals(&connection.peer)?;
+    let totals = peers::totals(&mut connection.peer)?;
     let retransmitted = end.retransmitted.unwrap_or(0).wrapping_sub(connection.retransmitted_base);
     // SAFETY: `totals` is a value of the map of peers, and both reasons are checked against their arrays.
     unsafe {
@@ -288,7 +291,7 @@ fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> En
 }
 
 /// Context of an iterator over a socket storage map (`struct bpf_iter__bpf_sk_storage_map`,
-/// net/core/bpf_sk_storage.c).
+/// `net/core/bpf_sk_storage.c`).
 #[repr(C)]
 struct WalkContext {
     meta: *const WalkMeta,

@@ -44,6 +44,7 @@ const READINESS_STEP: Duration = Duration::from_millis(20);
 pub fn target_settings(config: &Config) -> targets::Settings {
     targets::Settings {
         selectors: config.targets.select.clone(),
+        profile_files: config.profiles.files.clone(),
         docker_socket: config.docker.socket().map(Path::to_owned),
         linger: config.targets.linger,
         rescan: config.targets.rescan,

@@ -11,6 +11,7 @@ use clap::{
 use crate::{
     commands::metrics::Format,
     config::{Config, ConfigError, LogFormat, value},
+    profiles::Profiles,
     targets::selector::{GRAMMAR, Selector},
 };
 
@@ -103,6 +104,8 @@ impl Options {
         lay(&mut config.log.level, log_level);
         lay(&mut config.docker.socket, docker_socket);
         lay(&mut config.metrics.prefix, metrics_prefix);
+        // Whoever needs them loads them again; here a mistake is one of the configuration.
+        Profiles::load(&config.profiles.files)?;
         Ok(config)
     }
 }
@@ -186,6 +189,18 @@ mod tests {
         assert_eq!(config.log.level, "debug");
         assert_eq!(config.log.format, LogFormat::Json);
         assert_eq!(config.docker.socket(), None);
+    }
+
+    #[test]
+    fn a_mistake_in_a_profile_is_one_of_the_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = folder.path().join("own.toml");
+        std::fs::write(&profile, "name = \"own\"\n[[routes]]\npath = \"chat\"\n").unwrap();
+        let file = folder.path().join("observer.toml");
+        std::fs::write(&file, format!("profiles.files = [{profile:?}]\n")).unwrap();
+        let cli = Cli::try_parse_from(["observer", "config", "--config", file.to_str().unwrap()]).unwrap();
+        let error = cli.options.load().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{}:3:8: routes.path: ", profile.display())), "{error}");
     }
 
     #[test]

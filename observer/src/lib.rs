@@ -6,6 +6,7 @@ pub mod cli;
 pub mod collectors;
 pub mod commands;
 pub mod config;
+pub mod exchanges;
 pub mod kernel;
 pub mod logging;
 pub mod profiles;

@@ -13,7 +13,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{http, metrics::Metrics, process::Background};
+use crate::{
+    http,
+    metrics::Metrics,
+    process::{Background, Ended},
+};
 
 /// How long the agent may take to serve and to be ready, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -107,6 +111,11 @@ impl Agent {
     pub fn stop(self) -> Result<ExitStatus> {
         self.process.stop()
     }
+}
+
+/// Runs `command`, in which the agent is expected to end by itself, to its end.
+pub fn run_to_end(command: &mut Command) -> Result<Ended> {
+    Background::start(command.env("NO_COLOR", "1"))?.finish(READY_WITHIN)
 }
 
 /// The agent's program: `OBSERVER_BIN`, else the one that `cargo xtask build` made.

@@ -1,22 +1,19 @@
-//! BPF programs, maps and links that one process holds, by the ids in its /proc/PID/fdinfo.
-//! Ids are the kernel's and never used again soon, so that others' objects on the machine do not matter.
+//! What is in the kernel on behalf of a process or a cgroup: programs, maps and links.
+//! Ids come from /proc/PID/fdinfo, the rest from Debian's `bpftool`.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use anyhow::{Context, Result};
-use aya::{
-    maps::loaded_maps,
-    programs::{loaded_links, loaded_programs},
-};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
-/// Ids of what a process holds.
+/// Ids of what a process holds open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Programs that it holds itself.
+    /// Programs.
     pub programs: BTreeSet<u32>,
     /// Maps.
     pub maps: BTreeSet<u32>,
-    /// Links, each an attachment.
+    /// Links, which are what attaches a program.
     pub links: BTreeSet<u32>,
 }
 
@@ -26,31 +23,81 @@ impl Held {
         let folder = format!("/proc/{pid}/fdinfo");
         let mut held = Self::default();
         for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {folder}"))? {
-            // One that was closed meanwhile is none.
-            let Ok(text) = fs::read_to_string(entry?.path()) else { continue };
-            let id = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
-            // A link's entry names its program too (kernel/bpf/syscall.c, bpf_link_show_fdinfo).
-            if let Some(link) = id("link_id:") {
-                held.links.insert(link);
-            } else if let Some(program) = id("prog_id:") {
-                held.programs.insert(program);
-            } else if let Some(map) = id("map_id:") {
-                held.maps.insert(map);
-            }
+            // A descriptor may be closed while the folder is read.
+            let Ok(text) = entry.and_then(|entry| fs::read_to_string(entry.path())) else { continue };
+            held.add(&text);
         }
         Ok(held)
     }
 
-    /// Those of them that the kernel still has.
-    pub fn left(&self) -> Result<Self> {
-        let programs =
-            loaded_programs().map(|program| Ok(program?.id())).collect::<Result<BTreeSet<u32>>>()?;
-        let maps = loaded_maps().map(|map| Ok(map?.id())).collect::<Result<BTreeSet<u32>>>()?;
-        let links = loaded_links().map(|link| Ok(link?.id())).collect::<Result<BTreeSet<u32>>>()?;
+    /// Adds what one entry of fdinfo shows (kernel/bpf/syscall.c, `bpf_*_show_fdinfo`).
+    fn add(&mut self, text: &str) {
+        for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
+            let ids = match key {
+                "prog_id" => &mut self.programs,
+                "map_id" => &mut self.maps,
+                "link_id" => &mut self.links,
+                _ => continue,
+            };
+            ids.extend(value.trim().parse::<u32>().ok());
+        }
+    }
+
+    /// What of it the kernel still has.
+    pub fn remaining(&self) -> Result<Self> {
         Ok(Self {
-            programs: &self.programs & &programs,
-            maps: &self.maps & &maps,
-            links: &self.links & &links,
+            programs: existing("prog", &self.programs)?,
+            maps: existing("map", &self.maps)?,
+            links: existing("link", &self.links)?,
         })
+    }
+}
+
+/// What `bpftool` prints of a program, map, link or attachment.
+#[derive(Deserialize)]
+struct Item {
+    id: u32,
+}
+
+/// Ids of the programs that are attached to the cgroup of this folder.
+pub fn attached_to(cgroup: &Path) -> Result<Vec<u32>> {
+    let folder = cgroup.to_str().context("the path of the cgroup is not UTF-8")?;
+    Ok(bpftool(&["cgroup", "show", folder])?.into_iter().map(|item| item.id).collect())
+}
+
+fn existing(kind: &str, ids: &BTreeSet<u32>) -> Result<BTreeSet<u32>> {
+    let all = bpftool(&[kind, "show"])?;
+    Ok(all.into_iter().map(|item| item.id).filter(|id| ids.contains(id)).collect())
+}
+
+fn bpftool(arguments: &[&str]) -> Result<Vec<Item>> {
+    let output = Command::new("bpftool")
+        .arg("--json")
+        .args(arguments)
+        .output()
+        .context("cannot start bpftool: run `cargo xtask setup`")?;
+    if !output.status.success() {
+        bail!("bpftool {arguments:?} failed: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    if output.stdout.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Vec::new());
+    }
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        format!("bpftool {arguments:?} printed: {}", String::from_utf8_lossy(&output.stdout))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_apart_by_kind() {
+        let mut held = Held::default();
+        held.add("pos:\t0\nflags:\t02\nlink_type:\tcgroup\nlink_id:\t7\nprog_tag:\t1f\nprog_id:\t70\n");
+        held.add("pos:\t0\nmap_type:\t27\nmap_id:\t9\nfrozen:\t0\n");
+        assert_eq!(held.programs, BTreeSet::from([70]));
+        assert_eq!(held.maps, BTreeSet::from([9]));
+        assert_eq!(held.links, BTreeSet::from([7]));
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -102,6 +103,46 @@ impl Drop for Cgroup {
     }
 }
 
+/// Groups of one name in every cgroup v1 hierarchy that counts something, as container runtimes make them beside the
+/// v2 one; none on a host that has v2 only.
+#[derive(Debug)]
+pub struct Companions(Vec<Cgroup>);
+
+impl Companions {
+    /// Makes them for `cgroup` and moves the process `pid` into them.
+    pub fn of(cgroup: &Cgroup, pid: u32) -> Result<Self> {
+        let mounts =
+            fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+        let mut companions = Self(Vec::new());
+        for mount in controllers(&mounts) {
+            let path = mount.join(&cgroup.name);
+            match fs::create_dir(&path) {
+                // Two controllers may be mounted as one, under two names.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
+                result => result.with_context(|| format!("cannot create cgroup {}", path.display()))?,
+            }
+            fs::write(path.join("cgroup.procs"), pid.to_string())
+                .with_context(|| format!("cannot move a process into {}", path.display()))?;
+            companions.0.push(Cgroup { path, name: cgroup.name.clone() });
+        }
+        Ok(companions)
+    }
+}
+
+/// Where the cgroup v1 controllers are mounted of which the agent reads figures.
+fn controllers(mounts: &str) -> Vec<PathBuf> {
+    let controller = |line: &str| {
+        let (mount, kind) = line.split_once(" - ")?;
+        let mut fields = kind.split(' ');
+        (fields.next() == Some("cgroup")).then_some(())?;
+        let counting = ["cpu", "cpuacct", "memory", "pids", "blkio"];
+        let mut options = fields.next_back()?.split(',');
+        options.any(|option| counting.contains(&option)).then_some(())?;
+        mount.split(' ').nth(4).map(PathBuf::from)
+    };
+    mounts.lines().filter_map(controller).collect()
+}
+
 /// Where this host mounts cgroup v2.
 pub fn root() -> Result<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
@@ -128,6 +169,8 @@ mod tests {
         assert_eq!(find_root(hybrid), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         let unified = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         assert_eq!(find_root(unified), Some(PathBuf::from("/sys/fs/cgroup")));
+        assert_eq!(controllers(hybrid), [PathBuf::from("/sys/fs/cgroup/cpu")]);
+        assert_eq!(controllers(unified), Vec::<PathBuf>::new());
         assert_eq!(find_root("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"), None);
     }
 }

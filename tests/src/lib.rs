@@ -1,7 +1,8 @@
 //! What the end-to-end tests share: the agent as a process, cgroups, Docker, known traffic, reading metrics.
-//! `demo` is the chat service, its load generator and the live demonstration of the two under observation.
+//! `demo` is the chat service, its load generator and the live demonstration; `bench` measures what observing costs.
 
 pub mod agent;
+pub mod bench;
 pub mod bpf;
 pub mod cgroup;
 pub mod demo;
@@ -10,4 +11,5 @@ pub mod http;
 pub mod metrics;
 pub mod namespace;
 pub mod process;
+pub mod puppet;
 pub mod traffic;

@@ -8,12 +8,15 @@ use std::{
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+
+/// How long a test waits for anything that is bound to happen, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a program may take to end after SIGTERM before it is killed.
 const TERMINATE_WITHIN: Duration = Duration::from_secs(5);
@@ -39,6 +42,16 @@ pub struct Background {
     name: String,
     child: Child,
     log: Arc<Log>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// How a program ended, and all that it wrote.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// Both outputs in the order of arrival.
+    pub output: String,
 }
 
 impl Background {
@@ -53,13 +66,10 @@ impl Background {
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let log = Arc::new(Log::default());
-        if let Some(stdout) = child.stdout.take() {
-            follow(stdout, Arc::clone(&log));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            follow(stderr, Arc::clone(&log));
-        }
-        Ok(Self { name, child, log })
+        let stdout = child.stdout.take().map(|stdout| follow(stdout, Arc::clone(&log)));
+        let stderr = child.stderr.take().map(|stderr| follow(stderr, Arc::clone(&log)));
+        let readers = stdout.into_iter().chain(stderr).collect();
+        Ok(Self { name, child, log, readers })
     }
 
     /// The program's process id.
@@ -121,6 +131,16 @@ impl Background {
         }
     }
 
+    /// Waits at most `limit` for its end and for the last of its output.
+    pub fn finish(mut self, limit: Duration) -> Result<Ended> {
+        let status = self.wait(limit)?;
+        for reader in self.readers.drain(..) {
+            // A panic in it has been printed; what it read before is in the log.
+            let _ = reader.join();
+        }
+        Ok(Ended { status, output: self.output() })
+    }
+
     /// Asks it to end by SIGTERM; how it ended. One that does not end is killed, and that is an error.
     pub fn stop(mut self) -> Result<ExitStatus> {
         if let Some(status) = self.exited()? {
@@ -144,6 +164,13 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Lets this process open as many files as it may; the soft limit is 1024 on most hosts.
+pub fn raise_file_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("cannot raise the limit of open files")
+}
+
 /// A program of this package, built beside the one that runs.
 pub fn own_program(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find the path of this program")?;
@@ -151,7 +178,7 @@ pub fn own_program(name: &str) -> Result<PathBuf> {
 }
 
 /// Reads `output` to its end in a thread of its own, so that a full pipe never stops the program.
-fn follow(output: impl Read + Send + 'static, log: Arc<Log>) {
+fn follow(output: impl Read + Send + 'static, log: Arc<Log>) -> JoinHandle<()> {
     thread::spawn(move || {
         let mut reader = BufReader::new(output);
         let mut line = Vec::new();
@@ -160,7 +187,19 @@ fn follow(output: impl Read + Send + 'static, log: Arc<Log>) {
             log.grown.notify_all();
             line.clear();
         }
-    });
+    })
+}
+
+/// Waits until `condition` holds; an error after `limit` says `what` was waited for.
+pub fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !condition()? {
+        if Instant::now() > deadline {
+            bail!("waited {limit:?} in vain until {what}");
+        }
+        thread::sleep(POLL);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

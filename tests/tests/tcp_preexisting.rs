@@ -144,7 +144,7 @@ fn what_was_open_before_is_counted_from_the_start_of_each_agent() -> Result<()> 
     agent.process().signal(Signal::KILL)?;
     drop(agent);
     wait_until("the kernel has freed what the killed agent had", || {
-        held.left().is_ok_and(|left| left == Held::default())
+        held.remaining().is_ok_and(|left| left == Held::default())
     })?;
     // Nobody sees this.
     runtime.block_on(connections.use_half())?;

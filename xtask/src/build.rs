@@ -10,6 +10,15 @@ use crate::{step, toolchain::Toolchain, workspace};
 /// The target of the kernel object; every architecture that is supported is little-endian.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
 
+/// The program of the kernel half that the agent has inside.
+const KERNEL_HALF: &str = "observer-ebpf";
+
+/// Programs that do nothing, which the benchmark compares with.
+const EMPTY: &str = "empty";
+
+/// All objects of the kernel half, for lints.
+pub(crate) const KERNEL_OBJECTS: &[&str] = &[KERNEL_HALF, EMPTY];
+
 /// Builds the object and then `packages` with their programs, optimised; returns the path of the agent.
 /// One cargo run for each package: in a common one cargo would unite the features of their dependencies, and every
 /// change between one and two packages would build those again.
@@ -24,21 +33,36 @@ pub(crate) fn build(toolchain: &Toolchain, packages: &[&str]) -> Result<PathBuf>
 
 /// Builds the kernel object; returns its path.
 pub(crate) fn kernel_object(toolchain: &Toolchain) -> Result<PathBuf> {
-    let mut cargo = toolchain.compiler.cargo();
-    cargo.args(["build", "--release"]);
-    kernel_options(&mut cargo, toolchain, "")?;
-    step::run("building the kernel object", &mut cargo)?;
-    Ok(kernel_target_dir().join(BPF_TARGET).join("release/observer-ebpf"))
+    object(toolchain, "building the kernel object", KERNEL_HALF)
 }
 
-/// Tells `cargo` of the kernel half: package, target, linker and flags, and `more_flags` for the compiler.
-pub(crate) fn kernel_options(cargo: &mut Command, toolchain: &Toolchain, more_flags: &str) -> Result<()> {
+/// Builds the object with the programs that do nothing; returns its path.
+pub(crate) fn empty_object(toolchain: &Toolchain) -> Result<PathBuf> {
+    object(toolchain, "building the empty programs", EMPTY)
+}
+
+fn object(toolchain: &Toolchain, title: &str, name: &str) -> Result<PathBuf> {
+    let mut cargo = toolchain.compiler.cargo();
+    cargo.args(["build", "--release"]);
+    kernel_options(&mut cargo, toolchain, &[name], "")?;
+    step::run(title, &mut cargo)?;
+    Ok(kernel_target_dir().join(BPF_TARGET).join("release").join(name))
+}
+
+/// Tells `cargo` of the kernel half: package, `objects`, target, linker and flags, and `more_flags` for the compiler.
+pub(crate) fn kernel_options(
+    cargo: &mut Command,
+    toolchain: &Toolchain,
+    objects: &[&str],
+    more_flags: &str,
+) -> Result<()> {
     if !matches!(ARCH, "x86_64" | "aarch64") {
         bail!("observer is built for x86_64 and aarch64, and this machine is {ARCH}");
     }
     let linker = toolchain.linker.display();
     cargo
-        .args(["--package", "observer-ebpf", "--bin", "observer-ebpf", "--features", "kernel"])
+        .args(["--package", "observer-ebpf", "--features", "kernel"])
+        .args(objects.iter().flat_map(|object| ["--bin", object]))
         .args(["-Zbuild-std=core", "--target", BPF_TARGET, "--target-dir"])
         .arg(kernel_target_dir())
         // BTF is made from the debug information; `bpf_target_arch` selects the layout of registers in aya-ebpf.

@@ -36,12 +36,12 @@ fn lint_kernel_half(toolchain: &Toolchain) -> Result<()> {
     let Some(mut clippy) = toolchain.compiler.clippy() else {
         let mut cargo = toolchain.compiler.cargo();
         cargo.arg("check");
-        build::kernel_options(&mut cargo, toolchain, "-Dwarnings")?;
+        build::kernel_options(&mut cargo, toolchain, build::KERNEL_OBJECTS, "-Dwarnings")?;
         let title = format!("warnings of the kernel half ({} has no clippy)", toolchain.compiler);
         return step::run(&title, &mut cargo);
     };
     clippy.arg("--release");
-    build::kernel_options(&mut clippy, toolchain, "")?;
+    build::kernel_options(&mut clippy, toolchain, build::KERNEL_OBJECTS, "")?;
     clippy.args(["--", "--deny", "warnings"]);
     step::run("lints of the kernel half", &mut clippy)
 }

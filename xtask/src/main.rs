@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `check`, `metrics-doc`.
+//! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `bench`, `check`, `metrics-doc`.
 //! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages` and `linker`.
 
+mod bench;
 mod build;
 mod check;
 mod demo;
@@ -50,6 +51,14 @@ enum Command {
     },
     /// Run every test: unit tests, then end to end in cgroups and containers.
     Test,
+    /// Measure what observing costs: a line of JSON per figure, then a table.
+    Bench {
+        /// Figures or groups of figures; without any, all are measured (about four minutes).
+        figures: Vec<String>,
+        /// Also write docs/benchmark.md.
+        #[arg(long, conflicts_with = "figures")]
+        write: bool,
+    },
     /// Format, lints for both halves, unit tests and generated documents, as continuous integration wants them.
     Check {
         /// Also run the end-to-end tests.
@@ -73,6 +82,7 @@ fn main() -> ExitCode {
         Command::Run { arguments } => run::run(&arguments),
         Command::Demo { seconds } => demo::demo(seconds),
         Command::Test => test::test(),
+        Command::Bench { figures, write } => bench::bench(&figures, write),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::MetricsDoc { check } => metrics_doc::metrics_doc(check),
     };

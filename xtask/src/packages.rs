@@ -19,6 +19,7 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { package: "docker.io", program: Some("dockerd") },
     // Containers are made from it without a registry, so it must be the static one.
     Tool { package: "busybox-static", program: None },
+    Tool { package: "bpftool", program: Some("bpftool") },
     Tool { package: "prometheus", program: Some("prometheus") },
     Tool { package: "nginx-light", program: Some("nginx") },
     Tool { package: "iptables", program: Some("iptables") },

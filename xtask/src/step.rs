@@ -1,8 +1,9 @@
 //! One step of a command: says what it does, shows that it lives, keeps its output for when it fails.
-//! On a terminal one line ticks each second; elsewhere a plain line comes every ten.
+//! On a terminal one line ticks each second; elsewhere a plain line comes every ten. All on standard error, which
+//! leaves the standard output to what a command is asked for.
 
 use std::{
-    io::{IsTerminal, Read, Write, stdout},
+    io::{IsTerminal, Read, Write, stderr},
     process::{Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -19,7 +20,7 @@ const LINES_SHOWN: usize = 40;
 
 /// Says what happens next.
 pub(crate) fn say(text: &str) {
-    println!("==> {text}");
+    eprintln!("==> {text}");
 }
 
 /// Runs `command` with its output on this terminal; for tools with a progress display of their own.
@@ -57,7 +58,7 @@ pub(crate) fn run_quietly(title: &str, command: &mut Command) -> Result<()> {
     read.with_context(|| format!("cannot read the output of {what}"))?;
     if status.success() {
         if shown {
-            println!("    done in {} s", start.elapsed().as_secs());
+            eprintln!("    done in {} s", start.elapsed().as_secs());
         }
         return Ok(());
     }
@@ -71,22 +72,22 @@ pub(crate) fn run_quietly(title: &str, command: &mut Command) -> Result<()> {
 
 /// Shows the elapsed time until `ended` is hung up; true if it showed any.
 fn tick(start: Instant, ended: &Receiver<()>) -> bool {
-    let terminal = stdout().is_terminal();
+    let terminal = stderr().is_terminal();
     let interval = if terminal { TICK.0 } else { TICK.1 };
     let mut ticked = false;
     while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         ticked = true;
         let seconds = start.elapsed().as_secs();
         if terminal {
-            print!("\r    {seconds} s ");
+            eprint!("\r    {seconds} s ");
             // A terminal that is gone must not end the step.
-            let _ = stdout().flush();
+            let _ = stderr().flush();
         } else {
-            println!("    {seconds} s");
+            eprintln!("    {seconds} s");
         }
     }
     if ticked && terminal {
-        print!("\r");
+        eprint!("\r");
     }
     ticked
 }

@@ -29,8 +29,8 @@ pub fn check(out: &mut impl Write, config: &Config) -> anyhow::Result<bool> {
     let limits = &config.limits;
     writeln!(
         out,
-        "\nbounds: ring {} bytes, {} peers, {} process roles per target, {} connections to the server",
-        limits.ring_bytes, limits.peers, limits.process_roles, config.server.max_connections
+        "\nbounds: ring {} bytes, {} peers, {} process roles and {} routes per target, {} connections to the server",
+        limits.ring_bytes, limits.peers, limits.process_roles, limits.routes, config.server.max_connections
     )?;
     Ok(able(&findings))
 }

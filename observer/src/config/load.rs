@@ -2,15 +2,19 @@
 //! Flags are laid over the result by the command line.
 
 use std::{
-    fmt, io,
+    io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, reference};
-use crate::targets::selector::Selector;
+use super::{
+    Config,
+    place::{Place, key_at},
+    reference,
+};
+use crate::{profiles::ProfileError, targets::selector::Selector};
 
 /// Why there is no configuration; the agent exits with 2.
 #[derive(Debug, thiserror::Error)]
@@ -31,27 +35,9 @@ pub enum ConfigError {
         /// What is wrong and what is allowed.
         message: String,
     },
-}
-
-/// A place in a file, printed as compilers do: `observer.toml:3:10: targets.linger: `.
-#[derive(Debug)]
-pub struct Place {
-    /// As given with `--config`.
-    pub file: PathBuf,
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// Section and name, where the place belongs to a key.
-    pub key: Option<String>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, line, column, key } = self;
-        write!(formatter, "{}:{line}:{column}: ", file.display())?;
-        key.iter().try_for_each(|key| write!(formatter, "{key}: "))
-    }
+    /// One of the files that `profiles.files` names is no profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
 }
 
 impl Config {
@@ -73,20 +59,13 @@ fn invalid(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError {
     let mut key = None;
     // A file with a syntax error has no keys.
     if let Ok(document) = DeTable::parse(text) {
-        key = path_to(document.get_ref(), &span).map(|path| path.join("."));
+        key = key_at(document.get_ref(), &span);
         if key.as_deref() == Some("targets.select") {
             span = bad_selector(document.get_ref()).unwrap_or(span);
         }
     }
     let allowed = key.as_deref().and_then(reference::find).map(|key| key.allowed);
-    let before = text.get(..span.start).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let place = Place {
-        file: file.to_owned(),
-        line: before.matches('\n').count() + 1,
-        column: before.chars().count() - before[..line_start].chars().count() + 1,
-        key,
-    };
+    let place = Place::new(file, text, &span, key);
     let message = error.message().trim_end();
     ConfigError::Invalid {
         place,
@@ -95,20 +74,6 @@ fn invalid(text: &str, file: &Path, error: &toml::de::Error) -> ConfigError {
             None => message.to_owned(),
         },
     }
-}
-
-/// The key that stands at a place or whose value does.
-fn path_to<'t>(table: &'t DeTable<'_>, span: &Range<usize>) -> Option<Vec<&'t str>> {
-    table.iter().find_map(|(name, value)| {
-        let below = match value.get_ref() {
-            DeValue::Table(below) => path_to(below, span),
-            _ => None,
-        };
-        let here = || name.span() == *span || value.span().contains(&span.start);
-        let mut path = below.or_else(|| here().then(Vec::new))?;
-        path.insert(0, name.get_ref());
-        Some(path)
-    })
 }
 
 /// Where the first refused entry of `targets.select` stands: errors inside of a list carry the list's place.

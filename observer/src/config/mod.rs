@@ -2,6 +2,7 @@
 //! What each key means and allows stands in [`reference`], which errors and `observer config` quote.
 
 mod load;
+pub(crate) mod place;
 pub mod reference;
 mod render;
 #[cfg(test)]
@@ -16,7 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{load::ConfigError, value::LogFormat};
+pub use self::{load::ConfigError, place::Place, value::LogFormat};
 use crate::targets::selector::Selector;
 
 /// The effective configuration of one run.
@@ -27,6 +28,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What to observe.
     pub targets: Targets,
+    /// What is known of apps beside what is compiled in.
+    pub profiles: Profiles,
     /// Where containers' names and images come from.
     pub docker: Docker,
     /// How metrics are named.
@@ -52,6 +55,14 @@ pub struct Targets {
     /// How often the host is searched for what announces itself by no event: ports, executables, units.
     #[serde(with = "value::period")]
     pub rescan: Duration,
+}
+
+/// `[profiles]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Profiles {
+    /// Profiles of the operator's own: files, or folders of which every `.toml` is read.
+    pub files: Vec<PathBuf>,
 }
 
 /// `[docker]`
@@ -95,6 +106,9 @@ pub struct Limits {
     /// Values of the label `process` per target.
     #[serde(deserialize_with = "value::between::<_, 1, 1024>")]
     pub process_roles: u32,
+    /// Values of the label `route` per target.
+    #[serde(deserialize_with = "value::between::<_, 1, 10_000>")]
+    pub routes: u32,
 }
 
 /// `[server]`
@@ -124,6 +138,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9435)),
             targets: Targets::default(),
+            profiles: Profiles::default(),
             docker: Docker::default(),
             metrics: Metrics::default(),
             log: Log::default(),
@@ -159,7 +174,7 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_bytes: 1 << 20, peers: 16_384, process_roles: 16 }
+        Self { ring_bytes: 1 << 20, peers: 16_384, process_roles: 16, routes: 200 }
     }
 }
 

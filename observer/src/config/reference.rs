@@ -39,6 +39,12 @@ pub const KEYS: &[Key] = &[
     ),
     key("targets.rescan", "How often the host is searched for targets that no event announces.", DURATION),
     key(
+        "profiles.files",
+        "Profiles of your own, which say what an app's routes mean: files, or folders of which every .toml is read. \
+         One with the name of a known profile replaces it, or extends it where it says so.",
+        "a list of paths as strings, such as [\"/etc/observer/profiles\"]",
+    ),
+    key(
         "docker.socket",
         "Socket of the Docker API, which gives containers their names and images. Empty: do not ask Docker.",
         "a path as a string, or \"\"",
@@ -74,6 +80,11 @@ pub const KEYS: &[Key] = &[
         "limits.process_roles",
         "Values of the label process per target; further processes are counted as other.",
         "a whole number from 1 to 1024",
+    ),
+    key(
+        "limits.routes",
+        "Values of the label route per target; further routes are counted as other.",
+        "a whole number from 1 to 10000",
     ),
     key(
         "server.header_bytes",

@@ -1,7 +1,11 @@
 //! What the configuration accepts, what it refuses and where it says the mistake is.
 //! Errors are compared as an operator sees them.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{
     Config, LogFormat,
@@ -42,6 +46,8 @@ fn every_key_can_be_set() {
         select = ["container:web-*", "port:3210,app=lobechat"]
         linger = "1m 30s"
         rescan = "250ms"
+        [profiles]
+        files = ["own.toml", "/etc/observer/profiles"]
         [docker]
         socket = ""
         [metrics]
@@ -53,6 +59,7 @@ fn every_key_can_be_set() {
         ring_bytes = 4096
         peers = 10
         process_roles = 3
+        routes = 50
         [server]
         header_bytes = 8192
         idle_timeout = "2s"
@@ -64,12 +71,13 @@ fn every_key_can_be_set() {
     assert_eq!(selectors, ["container:web-*", "port:3210,app=lobechat"]);
     assert_eq!(config.targets.linger, Duration::from_secs(90));
     assert_eq!(config.targets.rescan, Duration::from_millis(250));
+    assert_eq!(config.profiles.files, ["own.toml", "/etc/observer/profiles"].map(PathBuf::from));
     assert_eq!(config.docker.socket(), None);
     assert_eq!(config.metrics.prefix, "lobechat");
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, "warn,observer::targets=debug");
     let limits = &config.limits;
-    assert_eq!((limits.ring_bytes, limits.peers, limits.process_roles), (4096, 10, 3));
+    assert_eq!((limits.ring_bytes, limits.peers, limits.process_roles, limits.routes), (4096, 10, 3, 50));
     let server = &config.server;
     assert_eq!((server.header_bytes, server.max_connections), (8192, 7));
     assert_eq!(server.idle_timeout, Duration::from_secs(2));

@@ -51,6 +51,8 @@ pub struct Lost {
 /// The maps that hold counts.
 pub struct Counts {
     peers: MapData,
+    /// Totals of connections that are not counted by peer.
+    shared: MapData,
     /// Entries that the map of peers has room for.
     capacity: usize,
     walk: Option<OwnedFd>,
@@ -62,11 +64,12 @@ pub struct Counts {
 impl Counts {
     pub(super) fn new(
         peers: MapData,
+        shared: MapData,
         capacity: u32,
         walk: Option<OwnedFd>,
         lost: PerCpuArray<MapData, u64>,
     ) -> Self {
-        Self { peers, capacity: capacity as usize, walk, lost, besides: Mutex::default() }
+        Self { peers, shared, capacity: capacity as usize, walk, lost, besides: Mutex::default() }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
@@ -86,6 +89,9 @@ impl Counts {
         if peers.len() > self.capacity / 4 * 3 {
             self.retire_idle(&mut peers, &mut besides);
         }
+        let shared: Peers = sys::look_up_all(sys::map_descriptor(&self.shared), BATCH)
+            .context("cannot read the map of shared counts")?;
+        peers.extend(shared);
         peers.extend(besides.iter().map(|(key, totals)| (*key, *totals)));
         Ok(peers)
     }
@@ -93,8 +99,7 @@ impl Counts {
     /// Makes room in the map: peers without an open connection move to an entry per port outside of it.
     fn retire_idle(&self, peers: &mut Peers, besides: &mut HashMap<PeerKey, PeerTotals>) {
         peers.retain(|(key, totals)| {
-            let is_shared = key.port == 0;
-            if is_shared || totals.active() > 0 {
+            if totals.active() > 0 {
                 return true;
             }
             // Read again as it is taken out: a connection may have opened since.
@@ -113,10 +118,11 @@ impl Counts {
     pub(super) fn forget(&self, target: u32) -> anyhow::Result<()> {
         let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
         besides.retain(|key, _| key.target != target);
-        let map = sys::map_descriptor(&self.peers);
-        let peers: Peers = sys::look_up_all(map, BATCH).context("cannot read the map of peers")?;
-        for (key, _) in peers.iter().filter(|(key, _)| key.target == target) {
-            sys::delete_element(map, key).context("cannot delete from the map of peers")?;
+        for map in [&self.peers, &self.shared].map(sys::map_descriptor) {
+            let peers: Peers = sys::look_up_all(map, BATCH).context("cannot read the map of peers")?;
+            for (key, _) in peers.iter().filter(|(key, _)| key.target == target) {
+                sys::delete_element(map, key).context("cannot delete from the map of peers")?;
+            }
         }
         Ok(())
     }

@@ -98,11 +98,9 @@ impl Kernel {
             anyhow::bail!("the map CONNECTIONS of the kernel object is no socket storage");
         };
         let walk = link_walk(&mut ebpf, &connections, &mut states);
-        let Map::HashMap(peers) = take(&mut ebpf, "PEERS")? else {
-            anyhow::bail!("the map PEERS of the kernel object is no hash map");
-        };
-        let counts =
-            Counts::new(peers, options.peers, walk, PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?);
+        let (peers, shared) = (take_hash_map(&mut ebpf, "PEERS")?, take_hash_map(&mut ebpf, "SHARED")?);
+        let lost = PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?;
+        let counts = Counts::new(peers, shared, options.peers, walk, lost);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let log = options.log.then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let kernel = Self {
@@ -215,6 +213,13 @@ where
 
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| format!("the kernel object has no map {name}"))
+}
+
+fn take_hash_map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<MapData> {
+    let Map::HashMap(map) = take(ebpf, name)? else {
+        anyhow::bail!("the map {name} of the kernel object is no hash map");
+    };
+    Ok(map)
 }
 
 /// Attaches the walk over open connections; without it, bytes show when a connection closes.

@@ -1,13 +1,34 @@
-//! What is known of each app: one TOML file per app, compiled in.
-//! An app is recognised by its image; a selector may name one with `,app=`.
+//! What is known of each app: one TOML file per app, compiled in, and the operator's own files over them.
+//! [`Profile`] is the schema. A profile is chosen by `,app=`, else by image, else by what a process runs.
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+mod check;
+mod files;
+pub mod pattern;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
-use crate::targets::selector::Selector;
+pub use self::files::ProfileError;
+use self::pattern::Pattern;
+use crate::{
+    exchanges::{
+        events::{Event, Outcomes},
+        labels::Method,
+    },
+    targets::selector::Selector,
+};
+
+/// Name of the profile of everything that has no other.
+const GENERIC: &str = "generic";
 
 /// Name of each profile's file and its text.
-const COMPILED_IN: [(&str, &str); 8] = [
+const COMPILED_IN: [(&str, &str); 9] = [
     ("lobechat", include_str!("lobechat.toml")),
     ("anythingllm", include_str!("anythingllm.toml")),
     ("openwebui", include_str!("openwebui.toml")),
@@ -16,28 +37,141 @@ const COMPILED_IN: [(&str, &str); 8] = [
     ("ollama", include_str!("ollama.toml")),
     ("vllm", include_str!("vllm.toml")),
     ("litellm", include_str!("litellm.toml")),
+    (GENERIC, include_str!("generic.toml")),
 ];
 
-/// One app.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+/// One app: a TOML file.
+///
+/// ```toml
+/// name = "mychat"
+/// extends = "lobechat"                  # its routes are asked after these
+/// images = ["acme/mychat{,-dev}"]
+/// id_prefixes = ["note"]                # note_V7aK2mPx is an id
+/// static_folders = ["/themes"]
+///
+/// [detect]                              # where no image tells: all that is given must hold
+/// exe = "node"
+/// cwd = "/app"
+/// ports = [3210]
+///
+/// [outcomes]
+/// 471 = "server_error"
+///
+/// [[routes]]
+/// method = "POST"
+/// path = "/api/notes/{note}/ask"
+/// event = "chat_turn"
+/// stream = true
+///
+/// [[trpc]]
+/// path = "/trpc/{lambda|edge}"
+/// procedures = ["note.getNotes"]
+/// events.conversation_created = ["note.createNote"]
+/// ```
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Value of the `app` label: lower-case letters and digits.
     pub name: String,
-    /// The name as the app's makers write it.
+    /// The name as the app's makers write it; the same as `name` where it is left out.
+    #[serde(default)]
     pub title: String,
+    /// A profile whose routes, static folders, id prefixes and outcomes hold too, behind those given here. With its own
+    /// name, a file extends the profile that it replaces, and takes over its images and `detect` where it gives none.
+    pub extends: Option<String>,
     /// Globs for the image's repository, without registry host, tag and digest. Each also matches below any
     /// folder, so that a mirror (`registry.example/mirror/ollama/ollama`) is recognised too.
+    #[serde(default)]
     pub images: Vec<String>,
+    /// How a process of the app is recognised where no image tells.
+    pub detect: Option<Detect>,
+    /// What stands before the `_` of the app's ids.
+    #[serde(default)]
+    pub id_prefixes: Vec<String>,
+    /// Folders of files, each one route.
+    #[serde(default)]
+    pub static_folders: Vec<Pattern>,
+    /// What the app's own status codes mean, by code.
+    #[serde(default)]
+    pub outcomes: Outcomes,
+    /// Routes. The most specific one counts (text before a placeholder before `**`), whatever their order.
+    #[serde(default)]
+    pub routes: Vec<RouteSpec>,
+    /// tRPC endpoints.
+    #[serde(default)]
+    pub trpc: Vec<Trpc>,
+    /// What `extends` names.
+    #[serde(skip)]
+    pub base: Option<Arc<Self>>,
+}
+
+/// How a process is recognised: all that is given must hold.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Detect {
+    /// Glob for the last component of the executable's path. Process names are no help: Next.js and Node.js 24 set
+    /// their own.
+    pub exe: String,
+    /// Working directory, as the process sees it.
+    pub cwd: Option<PathBuf>,
+    /// TCP ports, one of which it listens on.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+}
+
+/// One route.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct RouteSpec {
+    /// A registered method; any method where it is left out.
+    pub method: Option<Method>,
+    /// The path, which is also the label's value.
+    pub path: Pattern,
+    /// What a request means; needs a method, so that a browser's preflight does not count.
+    pub event: Option<Event>,
+    /// Whether every successful answer is a stream, whatever its head says.
+    #[serde(default)]
+    pub stream: bool,
+}
+
+/// A tRPC endpoint, whose last segment is a list of procedures with `,` between them.
+///
+/// A procedure is written as `session.createSession`, or as `async/file.parseFileToChunks` where it means something in
+/// one router (the last segment of `path`) only. Lists of more than one become `{batch}`, procedures that are not
+/// listed here `{other}`: the names come from the wire.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Trpc {
+    /// The path above the procedures.
+    pub path: Pattern,
+    /// Procedures that are shown by their name and mean nothing further.
+    #[serde(default)]
+    pub procedures: Vec<String>,
+    /// Procedures by the event that a call of them is.
+    #[serde(default)]
+    pub events: BTreeMap<Event, Vec<String>>,
+}
+
+/// What is known of a process that no image tells of.
+#[derive(Clone, Copy, Debug)]
+pub struct Process<'a> {
+    /// Path of its executable.
+    pub exe: &'a Path,
+    /// Its working directory.
+    pub cwd: &'a Path,
+    /// The TCP ports that it listens on.
+    pub ports: &'a [u16],
 }
 
 /// All profiles, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Profiles {
-    all: Vec<Profile>,
+    all: Vec<Arc<Profile>>,
     images: GlobSet,
     /// For each glob of `images`, the index of its profile.
     owners: Vec<usize>,
+    /// `detect.exe` of those that have it, with the index of its profile.
+    exes: Vec<(GlobMatcher, usize)>,
 }
 
 /// A selector names a profile that there is none of.
@@ -49,56 +183,93 @@ pub struct UnknownProfile {
     known: String,
 }
 
-/// Why a profile was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// No TOML, a key that a profile has not, or one that is missing.
-    #[error("profile `{0}`: {1}")]
-    Parse(String, toml::de::Error),
-    /// `images` holds something that is no glob.
-    #[error("profile `{0}`: {1}")]
-    Glob(String, globset::Error),
+impl Profile {
+    /// This profile, what it extends, what that extends.
+    pub fn layers(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |profile| profile.base.as_deref())
+    }
+
+    /// What status codes mean, with what it extends.
+    pub fn all_outcomes(&self) -> Outcomes {
+        self.layers().fold(Outcomes::default(), |outcomes, layer| outcomes.over(&layer.outcomes))
+    }
 }
 
 impl Profiles {
-    /// The profiles that are compiled in. An error is a mistake in one of their files.
+    /// The profiles that are compiled in, and over them those of these files and folders. An error of the first is a
+    /// mistake in the agent, of the others one of the operator.
+    pub fn load(paths: &[PathBuf]) -> Result<Self, ProfileError> {
+        let mut all = Vec::new();
+        for (name, text) in COMPILED_IN {
+            files::add(&mut all, text, Path::new(&format!("{name}.toml")))?;
+        }
+        // Where two profiles match an image, the operator's wins.
+        let compiled_in = all.len();
+        files::add_all(&mut all, paths)?;
+        all.rotate_left(compiled_in);
+        Ok(Self::new(all)?)
+    }
+
+    /// The profiles that are compiled in.
     pub fn compiled_in() -> Result<Self, ProfileError> {
-        let parse = |(file, text): (&str, &str)| {
-            toml::from_str::<Profile>(text).map_err(|error| ProfileError::Parse(file.to_owned(), error))
-        };
-        Self::new(COMPILED_IN.into_iter().map(parse).collect::<Result<_, _>>()?)
+        Self::load(&[])
     }
 
     /// These profiles; where two match an image, the first wins.
-    pub fn new(profiles: Vec<Profile>) -> Result<Self, ProfileError> {
+    fn new(profiles: Vec<Arc<Profile>>) -> Result<Self, globset::Error> {
         let mut images = GlobSetBuilder::new();
         let mut owners = Vec::new();
+        let mut exes = Vec::new();
         for (index, profile) in profiles.iter().enumerate() {
-            let refuse = |error| ProfileError::Glob(profile.name.clone(), error);
             for image in &profile.images {
-                images.add(glob(image).map_err(refuse)?);
-                images.add(glob(&format!("*/{image}")).map_err(refuse)?);
+                images.add(glob(image)?);
+                images.add(glob(&format!("*/{image}"))?);
                 owners.extend([index, index]);
             }
+            if let Some(detect) = &profile.detect {
+                exes.push((glob(&detect.exe)?.compile_matcher(), index));
+            }
         }
-        let images = images.build().map_err(|error| ProfileError::Glob("all of them".to_owned(), error))?;
-        Ok(Self { all: profiles, images, owners })
+        Ok(Self { images: images.build()?, all: profiles, owners, exes })
     }
 
     /// The profile of this name.
-    pub fn get(&self, name: &str) -> Option<&Profile> {
+    pub fn get(&self, name: &str) -> Option<&Arc<Profile>> {
         self.all.iter().find(|profile| profile.name == name)
     }
 
+    /// The profile that gives a target's requests their routes, by the target's `app` label: for one without a
+    /// profile, the generic one.
+    pub fn for_app(&self, app: &str) -> Option<&Arc<Profile>> {
+        self.get(app).or_else(|| self.get(GENERIC))
+    }
+
     /// The profile whose app this image holds; `image` is a reference as the container runtime gives it.
-    pub fn for_image(&self, image: &str) -> Option<&Profile> {
+    pub fn for_image(&self, image: &str) -> Option<&Arc<Profile>> {
         let globs = self.images.matches(repository(image));
         let owner = globs.into_iter().filter_map(|glob| self.owners.get(glob)).min()?;
         self.all.get(*owner)
     }
 
+    /// Whether any profile is recognised by this executable, so that it is worth looking at what it does.
+    pub fn detects(&self, exe: &Path) -> bool {
+        exe.file_name().is_some_and(|program| self.exes.iter().any(|(exe, _)| exe.is_match(program)))
+    }
+
+    /// The first profile whose app this process runs.
+    pub fn for_process(&self, process: Process<'_>) -> Option<&Arc<Profile>> {
+        let program = process.exe.file_name()?;
+        let runs = |detect: &Detect| {
+            detect.cwd.as_ref().is_none_or(|cwd| cwd == process.cwd)
+                && (detect.ports.is_empty() || detect.ports.iter().any(|port| process.ports.contains(port)))
+        };
+        let candidates = self.exes.iter().filter(|(exe, _)| exe.is_match(program));
+        let mut profiles = candidates.filter_map(|(_, owner)| self.all.get(*owner));
+        profiles.find(|profile| profile.detect.as_ref().is_some_and(runs))
+    }
+
     /// All of them, in the order in which they are asked.
-    pub fn iter(&self) -> impl Iterator<Item = &Profile> {
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Profile>> {
         self.all.iter()
     }
 
@@ -107,11 +278,10 @@ impl Profiles {
         for selector in selectors {
             let Some(app) = &selector.app else { continue };
             if self.get(app).is_none() {
-                let known: Vec<&str> = self.iter().map(|profile| profile.name.as_str()).collect();
                 return Err(UnknownProfile {
                     selector: selector.text().to_owned(),
                     app: app.clone(),
-                    known: known.join(", "),
+                    known: files::names(&self.all),
                 });
             }
         }
@@ -139,62 +309,4 @@ fn repository(image: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn profiles() -> Profiles {
-        Profiles::compiled_in().unwrap()
-    }
-
-    #[test]
-    fn each_file_parses_and_is_named_as_its_profile() {
-        let profiles = profiles();
-        let names: Vec<&str> = profiles.iter().map(|profile| profile.name.as_str()).collect();
-        assert_eq!(names, COMPILED_IN.map(|(file, _)| file));
-        for profile in profiles.iter() {
-            assert!(!profile.title.is_empty() && !profile.images.is_empty(), "{profile:?}");
-        }
-    }
-
-    #[test]
-    fn a_key_that_no_profile_has_is_refused_with_its_place() {
-        let text = "name = \"a\"\ntitle = \"A\"\nimages = []\nimage = []\n";
-        let error = toml::from_str::<Profile>(text).unwrap_err().to_string();
-        assert!(error.contains("line 4") && error.contains("`image`"), "{error}");
-    }
-
-    #[test]
-    fn an_image_chooses_its_profile() {
-        let profiles = profiles();
-        for (image, name) in [
-            ("lobehub/lobe-chat:1.143.3", Some("lobechat")),
-            ("lobehub/lobe-chat-database", Some("lobechat")),
-            ("docker.io/lobehub/lobehub@sha256:0123", Some("lobechat")),
-            ("localhost:5000/lobehub/lobe-chat", Some("lobechat")),
-            ("mintplexlabs/anythingllm:pg", Some("anythingllm")),
-            ("ghcr.io/mintplex-labs/anything-llm", Some("anythingllm")),
-            ("ghcr.io/open-webui/open-webui:v0.6.43", Some("openwebui")),
-            ("ghcr.io/danny-avila/librechat-dev-api:latest", Some("librechat")),
-            ("ghcr.io/danny-avila/librechat-rag-api-dev-lite", None),
-            ("acme/my-litserve-model:3", Some("litserve")),
-            ("ollama/ollama:0.9.0-rocm", Some("ollama")),
-            ("registry.example/mirror/ollama/ollama", Some("ollama")),
-            ("vllm/vllm-openai:v0.10.1", Some("vllm")),
-            ("ghcr.io/berriai/litellm-database:main-stable", Some("litellm")),
-            ("postgres:17", None),
-            ("notollama/ollama-ui", None),
-            ("", None),
-        ] {
-            let found = profiles.for_image(image).map(|profile| profile.name.as_str());
-            assert_eq!(found, name, "{image}");
-        }
-    }
-
-    #[test]
-    fn a_profile_that_there_is_none_of_is_refused_with_the_known_ones() {
-        let selectors = ["port:1,app=lobechat", "pid:2,app=lobe"].map(|text| text.parse().unwrap());
-        assert!(profiles().check(&selectors[..1]).is_ok());
-        let error = profiles().check(&selectors).unwrap_err().to_string();
-        assert!(error.contains("`pid:2,app=lobe`") && error.contains("lobechat, anythingllm"), "{error}");
-    }
-}
+mod tests;

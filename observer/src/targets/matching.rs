@@ -36,6 +36,8 @@ pub(super) struct Knowledge {
     pub(super) unnamed: HashMap<PathBuf, String>,
     /// Cgroups that a `port:`, `exe:` or `pid:` selector matches, with those selectors in ascending order.
     pub(super) by_process: HashMap<PathBuf, Vec<SelectorIndex>>,
+    /// Apps of cgroups that were recognised by their processes.
+    pub(super) apps: HashMap<PathBuf, String>,
 }
 
 impl Knowledge {
@@ -76,6 +78,11 @@ impl Rules {
             }
         }
         Ok(Self { selectors, profiles, by_path, by_glob })
+    }
+
+    /// What is known of apps.
+    pub(super) fn profiles(&self) -> &Profiles {
+        &self.profiles
     }
 
     /// The operator's selectors; empty means every container whose image matches a profile.
@@ -132,6 +139,8 @@ impl Rules {
             let image = container.filter(|_| !named_by_path).map(|it| &it.image)?;
             Some(self.profiles.for_image(image)?.name.clone())
         };
+        let by_process = || knowledge.apps.get(cgroup).cloned();
+        let app = forced.or_else(by_image).or_else(by_process).unwrap_or_default();
         let mut info = container.map(Container::info).unwrap_or_default();
         if let Some(unit) = unit {
             unit.clone_into(&mut info.unit);
@@ -139,11 +148,7 @@ impl Rules {
                 "systemd".clone_into(&mut info.runtime);
             }
         }
-        Match {
-            selector,
-            labels: Labels { container: name, app: forced.or_else(by_image).unwrap_or_default() },
-            info,
-        }
+        Match { selector, labels: Labels { container: name, app }, info }
     }
 }
 
@@ -238,6 +243,19 @@ mod tests {
         assert_eq!(first(&rules, "/x/chat.service", &known), Some(named(1, "chat.service", "")));
         known.unnamed = HashMap::from([(PathBuf::from("/a/b"), ID.to_owned())]);
         assert_eq!(first(&rules, "/a/b", &known), Some(named(1, "web", "lobechat")));
+    }
+
+    #[test]
+    fn what_processes_tell_comes_after_selector_and_image() {
+        let mut known = knowledge();
+        let path = format!("/docker/{ID}");
+        for path in [path.as_str(), "/a/b", "/a/c"] {
+            known.apps.insert(PathBuf::from(path), "ollama".to_owned());
+        }
+        let rules = rules(&["container:web", "cgroup:/a/b", "cgroup:/a/c,app=vllm"]);
+        assert_eq!(first(&rules, &path, &known), Some(named(0, "web", "lobechat")));
+        assert_eq!(first(&rules, "/a/b", &known), Some(named(1, "b", "ollama")));
+        assert_eq!(first(&rules, "/a/c", &known), Some(named(2, "c", "vllm")));
     }
 
     #[test]

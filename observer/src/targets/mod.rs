@@ -1,6 +1,7 @@
 //! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
+mod apps;
 pub mod cgroups;
 mod containers;
 mod docker;
@@ -104,6 +105,8 @@ pub trait TargetList: Send + Sync {
 pub struct Settings {
     /// The operator's selectors; none means every container whose image matches a profile.
     pub selectors: Vec<Selector>,
+    /// The operator's own profiles: files and folders.
+    pub profile_files: Vec<PathBuf>,
     /// Docker's (or podman's) API socket; `None` asks no container runtime.
     pub docker_socket: Option<PathBuf>,
     /// How long the series of a target that has gone are still shown.
@@ -118,6 +121,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             selectors: Vec::new(),
+            profile_files: Vec::new(),
             docker_socket: Some(PathBuf::from("/var/run/docker.sock")),
             linger: Duration::from_mins(5),
             rescan: Duration::from_secs(5),

@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{
-    Cgroup, Settings, cgroups,
+    Cgroup, Settings,
+    apps::Apps,
+    cgroups,
     cgroups::{Hierarchy, Membership},
     containers::{self, Container},
     docker::{Request, Update},
@@ -45,6 +47,7 @@ pub(super) struct World {
     hierarchy: Hierarchy,
     proc_root: PathBuf,
     scanner: Scanner,
+    apps: Apps,
     knowledge: Knowledge,
     /// Cgroups that are named by a container's id.
     by_container: HashMap<String, Cgroup>,
@@ -55,8 +58,10 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
         let hierarchy = Hierarchy::find(&settings.proc_root)?;
+        let profiles = Profiles::load(&settings.profile_files)?;
         Ok(Self {
-            rules: Rules::new(settings.selectors.clone(), Profiles::compiled_in()?)?,
+            apps: Apps::new(&settings.proc_root, &profiles),
+            rules: Rules::new(settings.selectors.clone(), profiles)?,
             hierarchy,
             proc_root: settings.proc_root.clone(),
             scanner: Scanner::new(&settings.proc_root, &settings.selectors),
@@ -156,6 +161,8 @@ impl World {
         self.by_container = containers.collect();
         self.locate_unnamed(&mut survey);
         self.locate_processes(&mut survey, now);
+        // Asked again below, of those that nothing else tells of.
+        self.knowledge.apps.clear();
         for cgroup in cgroups {
             let mut selectors = self.matching(&cgroup).into_iter();
             let Some(first) = selectors.next() else { continue };
@@ -163,7 +170,20 @@ impl World {
             survey.passed_over.extend(selectors.map(|selector| (selector, cgroup.clone())));
             survey.matched.push((cgroup, found));
         }
+        self.recognise(&mut survey, now);
         survey
+    }
+
+    /// Names the apps of targets that neither a selector nor an image tells of.
+    fn recognise(&mut self, survey: &mut Survey, now: Instant) {
+        let without = survey.matched.iter().filter(|(_, found)| found.labels.app.is_empty());
+        let unknown: Vec<Cgroup> = without.map(|(cgroup, _)| cgroup.clone()).collect();
+        self.knowledge.apps = self.apps.find(&unknown, &self.hierarchy, self.rules.profiles(), now);
+        for (cgroup, found) in &mut survey.matched {
+            if found.labels.app.is_empty() {
+                *found = self.rules.describe(found.selector, &cgroup.path, &self.knowledge);
+            }
+        }
     }
 
     /// Running containers whose cgroup is not named by their id (podman with `--cgroups=split`, for one) are found by

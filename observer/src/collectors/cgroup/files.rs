@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read},
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -11,6 +11,12 @@ use std::{
 /// A limit that a v1 memory cgroup shows where none is set is the largest multiple of the page size that fits in an
 /// `i64` (`PAGE_COUNTER_MAX` of the kernel); no machine has a real limit near it.
 const V1_UNLIMITED: u64 = 1 << 62;
+
+/// The bytes of a file of `/proc` or a cgroup, appended to `buffer`. `read_to_end` of a file itself asks for size and
+/// position first, which these files do not have: two system calls of six for each of a scrape's many files.
+pub fn read_whole(file: impl Read, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    file.take(u64::MAX).read_to_end(buffer)
+}
 
 /// Reads small files of `/proc` and cgroups into one buffer, again and again.
 #[derive(Debug, Default)]
@@ -22,8 +28,7 @@ impl Reader {
     /// The text of a file; `None` where it is missing, refused, or no UTF-8.
     pub fn read(&mut self, path: &Path) -> Option<&str> {
         self.buffer.clear();
-        // `fs::read` would ask for the size first, which these files do not have.
-        File::open(path).ok()?.read_to_end(&mut self.buffer).ok()?;
+        read_whole(File::open(path).ok()?, &mut self.buffer).ok()?;
         std::str::from_utf8(&self.buffer).ok()
     }
 }

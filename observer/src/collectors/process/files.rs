@@ -1,12 +1,11 @@
 //! Reads the files of one process in `/proc`: each at most once per scrape, and none that walks its memory.
 //! A process may vanish between two files and some files need permission: what cannot be read is `None`.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
+
+use super::super::cgroup::files::read_whole;
 
 /// What `/proc` says of one process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +94,7 @@ impl ProcessDirectory {
     /// A file's bytes: the crate's own parsers of text refuse names that are no UTF-8.
     fn bytes(&self, file: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(2048);
-        self.0.open_relative(file).ok()?.read_to_end(&mut bytes).ok()?;
+        read_whole(self.0.open_relative(file).ok()?, &mut bytes).ok()?;
         Some(bytes)
     }
 }
