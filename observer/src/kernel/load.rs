@@ -12,7 +12,7 @@ use aya::{
 use super::{
     btf::Btf,
     log, offsets,
-    programs::{Hook, PROGRAMS, Program, ProgramState, SOCKET_STATE},
+    programs::{Hook, PROGRAMS, Program, ProgramState},
 };
 
 /// Where the kernel shows its own type information.
@@ -51,15 +51,7 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, Vec<ProgramState>)
         }
         offsets
     };
-    let (mut ebpf, mut states) = load_with(options, &kernel_types, &offsets, false)?;
-    if states.iter().any(|state| state.name == SOCKET_STATE && !state.attached) {
-        let refused = states.into_iter().find(|state| state.name == SOCKET_STATE);
-        drop(ebpf);
-        (ebpf, states) = load_with(options, &kernel_types, &offsets, true)?;
-        states.retain(|state| state.name != SOCKET_STATE);
-        states.extend(refused);
-    }
-    Ok((ebpf, states))
+    load_with(options, &kernel_types, &offsets)
 }
 
 /// Whether the agent has its kernel half inside.
@@ -71,7 +63,6 @@ fn load_with(
     options: Options,
     kernel_types: &aya::Btf,
     offsets: &[offsets::Offset],
-    state_by_sock_ops: bool,
 ) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
     let mut loader = EbpfLoader::new();
     loader.map_max_entries("RECORDS", options.ring_bytes).map_max_entries("PEERS", options.peers);
@@ -80,14 +71,9 @@ fn load_with(
     }
     let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
     loader.override_global(log::LEVEL, &log_level, true);
-    let state_by_sock_ops = u32::from(state_by_sock_ops);
-    loader.override_global("STATE_BY_SOCK_OPS", &state_by_sock_ops, true);
     let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
     let mut states = Vec::with_capacity(PROGRAMS.len());
     for program in PROGRAMS {
-        if program.name == SOCKET_STATE && state_by_sock_ops != 0 {
-            continue;
-        }
         let reason = match load_program(&mut ebpf, program, kernel_types) {
             Ok(()) => String::new(),
             Err(error) if program.required => {

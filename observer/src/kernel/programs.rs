@@ -29,17 +29,13 @@ pub struct Program {
     pub without: &'static str,
 }
 
-/// Name of the program that [`super::load`] replaces by callbacks of `sock_ops` where it is refused.
-pub(super) const SOCKET_STATE: &str = "socket_state";
-
 /// All programs, in the order in which they are loaded.
 pub const PROGRAMS: &[Program] = &[
     Program {
-        name: SOCKET_STATE,
+        name: "socket_state",
         hook: Hook::Tracepoint("inet_sock_set_state"),
         required: false,
-        without: "closes are seen by socket_events: resets and timeouts are told apart from closes, not from one \
-                  another, and connections older than the agent are never seen to close",
+        without: "connections older than the agent are never seen to close",
     },
     Program {
         name: "socket_events",
