@@ -41,7 +41,7 @@ impl Client {
     /// Makes the target connect to `to` and give up after `give_up`, if that is given. Returns `open`, `given up` or the
     /// name of the error; the open connection is called `name` from then on.
     pub async fn dial(&mut self, name: &str, to: SocketAddr, give_up: Option<Duration>) -> Result<String> {
-        let give_up = give_up.map(|give_up| give_up.as_millis() as u64);
+        let give_up = give_up.map(|give_up| u64::try_from(give_up.as_millis()).unwrap_or(u64::MAX));
         let command =
             json!({ "dial": name, "host": to.ip().to_string(), "port": to.port(), "giveUp": give_up });
         self.ask(&command).await
