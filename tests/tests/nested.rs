@@ -1,6 +1,12 @@
 //! Targets inside one another: a process in any descendant of a target's cgroup is the target's, unless a target
 //! further inside has it. Every connection counts once, whoever attached first.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts here are small whole numbers"
+)]
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,

@@ -1,6 +1,12 @@
 //! Processes and cgroups as the metrics tell of them, beside what /proc and the cgroup files say at that moment.
 //! Then processes that vanish while they are read, names that are no text, and a great many open files.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts here are small whole numbers"
+)]
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -19,7 +25,7 @@ const MEMORY_LIMIT: u64 = 256 << 20;
 const TICKS_PER_SECOND: f64 = 100.0;
 const FILES: usize = 15_000;
 /// How long an idle container may take to stand still for a moment.
-const STILL_WITHIN: Duration = Duration::from_secs(60);
+const STILL_WITHIN: Duration = Duration::from_mins(1);
 
 /// Values by metric and one label's value.
 type Values = BTreeMap<String, f64>;

@@ -1,6 +1,8 @@
 //! Connections that were open before the agent was: taken in, marked, and counted from then on.
 //! The agent is killed in the middle of it and started again, and each one must tell what happened under its eyes.
 
+#![expect(clippy::cast_possible_truncation, reason = "counts here are small whole numbers")]
+
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,

@@ -1,6 +1,8 @@
 //! Ten thousand connections and a thousand targets: every count is exact, and nothing is loaded twice.
 //! Memory and times are printed; judging them is the benchmark's.
 
+#![expect(clippy::cast_possible_truncation, reason = "counts here are small whole numbers")]
+
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
