@@ -42,6 +42,7 @@ fn play(runtime: &Runtime, servers: &[&Server], truth: &Arc<Truth>, seed: u64) -
         sinks: vec![SocketAddr::new(LOCALHOST, port)],
         refused: vec![SocketAddr::new(LOCALHOST, CLOSED_PORT)],
         silent: Vec::new(),
+        absent: Vec::new(),
         connections: 20,
         held: HELD,
         lasting: Duration::from_secs(2),

@@ -27,6 +27,9 @@ pub struct Load {
     pub refused: Vec<SocketAddr>,
     /// Where nobody answers and every attempt is given up or ends with the kernel's time limit.
     pub silent: Vec<SocketAddr>,
+    /// Where there is no host. Never given up: the target could do so when the kernel has just found that out, and the
+    /// two would name different reasons.
+    pub absent: Vec<SocketAddr>,
     /// Connections at once.
     pub connections: usize,
     /// How many of them stay open at the end.
@@ -82,12 +85,13 @@ async fn call(load: &Load, truth: &Truth, client: &mut Client, name: &str, rng: 
     let (to, give_up) = match kind {
         0 => (rng.choice(&load.silent), None),
         1 => (rng.choice(&load.silent), Some(GIVEN_UP_AFTER)),
-        2..5 => (rng.choice(&load.refused), None),
+        2 => (rng.choice(&load.absent), None),
+        3..6 => (rng.choice(&load.refused), None),
         _ => (rng.choice(&load.sinks), None),
     };
     let Some(to) = to else { return Ok(()) };
     let answer = client.dial(name, *to, give_up).await?;
-    if kind < 5 {
+    if kind < 6 {
         return truth.failed(&answer);
     }
     anyhow::ensure!(answer == "open", "the target cannot connect to {to}: {answer}");
