@@ -12,6 +12,7 @@
 
 pub mod connection;
 pub mod histogram;
+pub mod http;
 pub mod lost;
 pub mod peer;
 pub mod record;
@@ -30,6 +31,8 @@ macro_rules! impl_pod {
 impl_pod!(
     connection::Connection,
     connection::OpenConnection,
+    http::exchange::Exchange,
+    http::exchange::RequestAhead,
     peer::PeerKey,
     peer::PeerTotals,
     record::CgroupRecord,

@@ -11,6 +11,8 @@ pub enum Kind {
     Connection = 1,
     /// The name of an outbound connection's peer; the connection is counted under `other`.
     Peer = 2,
+    /// An HTTP exchange or stream, or a connection whose HTTP could not be followed for lack of storage.
+    Exchange = 3,
 }
 
 /// Why it was lost.
@@ -23,14 +25,24 @@ pub enum Reason {
     MapFull = 1,
     /// It did not fit its record.
     Truncated = 2,
+    /// Bytes that its framing needed did not pass, or not in order.
+    Unparsed = 3,
 }
 
 /// Every kind, with the value of its label.
-pub const KINDS: [(Kind, &str); 3] =
-    [(Kind::Cgroup, "cgroup"), (Kind::Connection, "connection"), (Kind::Peer, "peer")];
+pub const KINDS: [(Kind, &str); 4] = [
+    (Kind::Cgroup, "cgroup"),
+    (Kind::Connection, "connection"),
+    (Kind::Peer, "peer"),
+    (Kind::Exchange, "exchange"),
+];
 /// Every reason, with the value of its label.
-pub const REASONS: [(Reason, &str); 3] =
-    [(Reason::RingFull, "ring_full"), (Reason::MapFull, "map_full"), (Reason::Truncated, "truncated")];
+pub const REASONS: [(Reason, &str); 4] = [
+    (Reason::RingFull, "ring_full"),
+    (Reason::MapFull, "map_full"),
+    (Reason::Truncated, "truncated"),
+    (Reason::Unparsed, "unparsed"),
+];
 
 /// How many cells the array of losses has.
 pub const CELLS: u32 = (KINDS.len() * REASONS.len()) as u32;
