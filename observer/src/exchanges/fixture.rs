@@ -59,13 +59,24 @@ pub(crate) fn asking(method: &str, path: &str, of: Exchange) -> Exchange {
 
 /// An exchange whose request was sent ahead, and that request.
 pub(crate) fn ahead(of: Exchange) -> (RequestAhead, Exchange) {
-    let Exchange { index, id, started_ns, path_length, method, path, .. } = of;
+    let Exchange { index, id, started_ns, request_bytes, path_length, method, path, .. } = of;
     let kind = observer_ebpf::http::exchange::REQUEST_AHEAD;
-    let request =
-        RequestAhead { kind, index, id, started_ns, flags: 0, path_length, method, padding: [0; 3], path };
+    let request = RequestAhead {
+        kind,
+        index,
+        id,
+        started_ns,
+        request_bytes,
+        flags: 0,
+        path_length,
+        method,
+        padding: [0; 3],
+        path,
+    };
     let rest = Exchange {
         flags: of.flags | AHEAD,
         started_ns: 0,
+        request_bytes: 0,
         path_length: 0,
         method: 0,
         path: [0; PATH_BYTES],

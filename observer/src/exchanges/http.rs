@@ -1,11 +1,9 @@
 //! What an exchange says of a request: its method and path, the status to show, how it ended, its times.
 //! Also of one whose request was sent ahead.
 
-use observer_ebpf::http::exchange::{
-    AHEAD, Exchange, METHODS, Outcome, PREEXISTING, RequestAhead, SELF_CALL,
-};
+use observer_ebpf::http::exchange::{Exchange, METHODS, Outcome, PREEXISTING, RequestAhead, SELF_CALL};
 
-use super::{ahead::Ahead, events::End};
+use super::events::End;
 
 /// The status code of a request that its client left before there was an answer, as nginx logs it.
 pub const CLIENT_LEFT: u16 = 499;
@@ -15,40 +13,22 @@ pub const NO_ANSWER: u16 = 0;
 /// Stands for every number that is no status code, so that they are one label value.
 const STRANGE: u16 = 1000;
 
-/// A request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request<'a> {
-    /// Index into [`METHODS`].
-    pub method: usize,
-    /// Its target without the query.
-    pub path: &'a [u8],
-    /// Its first byte, in nanoseconds.
-    pub started_ns: u64,
+/// An exchange with what its request, which was sent ahead, says.
+pub fn joined(exchange: &Exchange, ahead: &RequestAhead) -> Exchange {
+    let RequestAhead { started_ns, method, path, path_length, .. } = *ahead;
+    // The head tells it, or the bytes that came after the answer before it: not both.
+    let request_bytes = exchange.request_bytes.max(ahead.request_bytes);
+    Exchange { started_ns, method, path, path_length, request_bytes, ..*exchange }
 }
 
-impl<'a> Request<'a> {
-    /// The request of `exchange`; `ahead` is that of its [`RequestAhead`], where it has one.
-    pub fn of(exchange: &'a Exchange, ahead: Option<&'a RequestAhead>) -> Self {
-        let (method, path, length, started_ns) = match ahead {
-            Some(request) => (request.method, &request.path, request.path_length, request.started_ns),
-            None => (exchange.method, &exchange.path, exchange.path_length, exchange.started_ns),
-        };
-        let path = path.get(..usize::from(length)).unwrap_or(path);
-        Self { method: usize::from(method).min(METHODS.len() - 1), path, started_ns }
-    }
+/// Index into [`METHODS`].
+pub fn method(exchange: &Exchange) -> usize {
+    usize::from(exchange.method).min(METHODS.len() - 1)
+}
 
-    /// Its method, or `other`.
-    pub fn method_name(&self) -> &'static str {
-        METHODS[self.method]
-    }
-
-    /// The request of an exchange that is under way; `None` where it was sent ahead and is not known.
-    pub fn of_open(exchange: &'a Exchange, kept: &'a Ahead) -> Option<Self> {
-        match has(exchange, AHEAD) {
-            true => Some(Self::of(exchange, Some(kept.get(exchange)?))),
-            false => Some(Self::of(exchange, None)),
-        }
-    }
+/// The request's target without its query.
+pub fn path(exchange: &Exchange) -> &[u8] {
+    exchange.path.get(..usize::from(exchange.path_length)).unwrap_or(&exchange.path)
 }
 
 /// Whether an exchange has one of the flags.
@@ -91,24 +71,22 @@ pub fn elapsed(from_ns: u64, to_ns: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchanges::fixture::{ahead, asking, at, exchange};
+    use crate::exchanges::fixture::{ahead, asking, exchange};
 
     #[test]
-    fn a_request_sent_ahead_has_its_method_path_and_beginning_from_there() {
-        let (request, rest) = ahead(asking("DELETE", "/api/x", exchange()));
-        let joined = Request::of(&rest, Some(&request));
-        assert_eq!((joined.method_name(), joined.path, joined.started_ns), ("DELETE", &b"/api/x"[..], at(0)));
-        let mut kept = Ahead::default();
-        assert_eq!(Request::of_open(&rest, &kept), None);
-        kept.put(&request);
-        assert_eq!(Request::of_open(&rest, &kept), Some(joined));
+    fn a_request_sent_ahead_gives_its_part_to_the_exchange() {
+        let whole = asking("DELETE", "/api/x", exchange());
+        let (request, rest) = ahead(whole);
+        assert_eq!(Exchange { flags: 0, ..joined(&rest, &request) }, whole);
+        let (request, rest) =
+            (RequestAhead { request_bytes: 0, ..request }, Exchange { request_bytes: 7, ..rest });
+        assert_eq!(joined(&rest, &request).request_bytes, 7);
     }
 
     #[test]
     fn numbers_that_mean_nothing_do_no_harm() {
         let strange = Exchange { method: 99, path_length: 999, outcome: 77, ..exchange() };
-        let request = Request::of(&strange, None);
-        assert_eq!((request.method_name(), request.path.len()), ("other", strange.path.len()));
+        assert_eq!((METHODS[method(&strange)], path(&strange).len()), ("other", strange.path.len()));
         assert_eq!(end(&strange), None);
     }
 

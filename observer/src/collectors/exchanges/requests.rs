@@ -23,13 +23,13 @@ pub(in crate::collectors) struct Requests {
 impl Requests {
     /// Counts a request that has ended. One that was not answered has no times and sizes, and one of which bytes
     /// were missed has no sizes.
-    pub(super) fn ended(&mut self, exchange: &Exchange, started_ns: u64) {
+    pub(super) fn ended(&mut self, exchange: &Exchange) {
         *count_of(&mut self.statuses, status_code(exchange)) += 1;
         if exchange.status == 0 {
             return;
         }
-        self.duration.observe(&REQUEST_NS, exchange.ended_ns.saturating_sub(started_ns));
-        if let Some(first_byte) = elapsed(started_ns, exchange.response_ns) {
+        self.duration.observe(&REQUEST_NS, exchange.ended_ns.saturating_sub(exchange.started_ns));
+        if let Some(first_byte) = elapsed(exchange.started_ns, exchange.response_ns) {
             self.first_byte.observe(&REQUEST_NS, first_byte);
         }
         if !has(exchange, INCOMPLETE) {
@@ -53,7 +53,7 @@ mod tests {
     use observer_ebpf::http::exchange::Outcome;
 
     use super::*;
-    use crate::exchanges::fixture::{STARTED, exchange};
+    use crate::exchanges::fixture::exchange;
 
     fn observations(value: &crate::collectors::metric::HistogramValue) -> u64 {
         value.buckets.iter().sum()
@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn an_answered_request_has_times_and_sizes() {
         let mut requests = Requests::default();
-        requests.ended(&exchange(), STARTED);
-        requests.ended(&Exchange { status: 404, ..exchange() }, STARTED);
+        requests.ended(&exchange());
+        requests.ended(&Exchange { status: 404, ..exchange() });
         assert_eq!(requests.statuses, [(200, 1), (404, 1)]);
         assert!((requests.duration.seconds().sum - 0.1).abs() < 1e-9);
         assert!((requests.first_byte.seconds().sum - 0.04).abs() < 1e-9);
@@ -75,8 +75,8 @@ mod tests {
     fn an_unanswered_request_is_counted_and_has_no_times() {
         let mut requests = Requests::default();
         let left = Exchange { status: 0, response_ns: 0, outcome: Outcome::ClientAbort as u8, ..exchange() };
-        requests.ended(&left, STARTED);
-        requests.ended(&Exchange { outcome: Outcome::ServerAbort as u8, ..left }, STARTED);
+        requests.ended(&left);
+        requests.ended(&Exchange { outcome: Outcome::ServerAbort as u8, ..left });
         assert_eq!(requests.statuses, [(499, 1), (0, 1)]);
         assert_eq!(observations(&requests.duration.seconds()), 0);
         assert_eq!(observations(&requests.response_size.bytes()), 0);
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_request_of_which_bytes_were_missed_has_no_sizes() {
         let mut requests = Requests::default();
-        requests.ended(&Exchange { flags: INCOMPLETE, ..exchange() }, STARTED);
+        requests.ended(&Exchange { flags: INCOMPLETE, ..exchange() });
         assert_eq!(observations(&requests.duration.seconds()), 1);
         assert_eq!(observations(&requests.request_size.bytes()), 0);
     }

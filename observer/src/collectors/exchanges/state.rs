@@ -17,7 +17,7 @@ use crate::{
     collectors::{exchanges::ROUTE_OVERFLOW, overflow::LabelOverflow},
     exchanges::{
         ahead::Ahead,
-        http::{Request, has, is_self_call},
+        http::{self, has, is_self_call},
         routes::Router,
     },
     kernel::{Read, Record, Records},
@@ -130,17 +130,22 @@ impl State {
             }
             return;
         }
-        let ahead = if has(exchange, AHEAD) { self.ahead.take(exchange) } else { None };
         let live = self.live.remove(&(exchange.id, exchange.index));
-        if has(exchange, AHEAD) && ahead.is_none() {
-            self.settings.records.add(Read::Unjoined, 1);
-            return;
-        }
+        let joined;
+        let exchange = if has(exchange, AHEAD) {
+            let Some(request) = self.ahead.take(exchange) else {
+                self.settings.records.add(Read::Unjoined, 1);
+                return;
+            };
+            joined = http::joined(exchange, &request);
+            &joined
+        } else {
+            exchange
+        };
         if exchange.direction == Direction::Inbound as u8
             && let Some(target) = self.targets.get_mut(&exchange.target)
         {
-            let request = Request::of(exchange, ahead.as_ref());
-            target.ended(exchange, &request, live, self.settings.times);
+            target.ended(exchange, live, self.settings.times);
         }
     }
 
@@ -167,12 +172,18 @@ impl State {
         let Self { targets, live, ahead, settings: Settings { times, .. }, walk, .. } = self;
         let Some(target) = targets.get_mut(&exchange.target) else { return };
         let key = (exchange.id, exchange.index);
-        if !live.contains_key(&key) {
-            let found = Request::of_open(exchange, ahead)
-                .and_then(|request| target.opened(exchange.target, exchange, &request, *times, now_ns));
-            if let Some(found) = found {
-                live.insert(key, found);
-            }
+        let joined = match ahead.get(exchange) {
+            Some(request) if has(exchange, AHEAD) => Some(http::joined(exchange, request)),
+            _ => None,
+        };
+        // One whose request is not known cannot be placed.
+        let placeable = joined.is_some() || !has(exchange, AHEAD);
+        let exchange = joined.as_ref().unwrap_or(exchange);
+        if placeable
+            && !live.contains_key(&key)
+            && let Some(found) = target.opened(exchange, *times, now_ns)
+        {
+            live.insert(key, found);
         }
         let others = match live.get_mut(&key) {
             Some(live) => {

@@ -62,16 +62,16 @@ impl Streams {
 
     /// Counts the end of a stream. Of one that was under way when the agent attached the request is not known, so it
     /// has only the time since then.
-    pub(super) fn ended(&mut self, exchange: &Exchange, end: End, started_ns: u64) {
+    pub(super) fn ended(&mut self, exchange: &Exchange, end: End) {
         *count_of(&mut self.ended, (status_code(exchange), end)) += 1;
-        self.duration.observe(&LONG_NS, exchange.ended_ns.saturating_sub(started_ns));
+        self.duration.observe(&LONG_NS, exchange.ended_ns.saturating_sub(exchange.started_ns));
         if is_preexisting(exchange) {
             return;
         }
         for (times, reached_ns) in
             [(&mut self.headers, exchange.response_ns), (&mut self.first_event, exchange.event_ns)]
         {
-            if let Some(time) = elapsed(started_ns, reached_ns) {
+            if let Some(time) = elapsed(exchange.started_ns, reached_ns) {
                 times.observe(&REQUEST_NS, time);
             }
         }
