@@ -13,7 +13,7 @@ pub enum Protocol {
     Tls = 2,
     /// Redis' protocol (RESP).
     Redis = 3,
-    /// The protocol of PostgreSQL, version 3.
+    /// The protocol of `PostgreSQL`, version 3.
     Postgresql = 4,
     /// DNS messages.
     Dns = 5,

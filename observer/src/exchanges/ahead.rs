@@ -51,15 +51,17 @@ mod tests {
     fn pipelined_requests_join_by_connection_and_index_in_any_order() {
         let mut kept = Ahead::default();
         let all: Vec<_> = (0..20)
-            .map(|index| ahead(asking("POST", &format!("/n/{index}"), Exchange { index, ..exchange() })))
+            .map(|index| ahead(&asking("POST", &format!("/n/{index}"), &Exchange { index, ..exchange() })))
             .collect();
-        all.iter().for_each(|(request, _)| kept.put(request));
+        for (request, _) in &all {
+            kept.put(request);
+        }
         for (request, rest) in all.iter().rev() {
             assert_eq!(kept.get(rest), Some(request));
             assert_eq!(kept.take(rest).as_ref(), Some(request));
             assert_eq!(kept.take(rest), None);
         }
-        let (request, rest) = ahead(exchange());
+        let (request, rest) = ahead(&exchange());
         kept.put(&request);
         assert_eq!(kept.take(&Exchange { id: 78, ..rest }), None);
         assert_eq!(kept.take(&Exchange { index: 1, ..rest }), None);
@@ -68,7 +70,7 @@ mod tests {
     #[test]
     fn requests_whose_exchange_never_comes_are_dropped() {
         let mut kept = Ahead::default();
-        let (request, rest) = ahead(exchange());
+        let (request, rest) = ahead(&exchange());
         for id in 0..10 * GENERATION as u64 {
             kept.put(&RequestAhead { id, ..request });
             assert!(kept.young.len() + kept.old.len() <= 2 * GENERATION);

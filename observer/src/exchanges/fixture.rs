@@ -50,16 +50,16 @@ pub(crate) fn exchange() -> Exchange {
 }
 
 /// The exchange for another method and path.
-pub(crate) fn asking(method: &str, path: &str, of: Exchange) -> Exchange {
+pub(crate) fn asking(method: &str, path: &str, of: &Exchange) -> Exchange {
     let mut bytes = [0; PATH_BYTES];
     bytes[..path.len()].copy_from_slice(path.as_bytes());
     let path_length = u16::try_from(path.len()).unwrap();
-    Exchange { method: number(method), path: bytes, path_length, ..of }
+    Exchange { method: number(method), path: bytes, path_length, ..*of }
 }
 
 /// An exchange whose request was sent ahead, and that request.
-pub(crate) fn ahead(of: Exchange) -> (RequestAhead, Exchange) {
-    let Exchange { index, id, started_ns, request_bytes, path_length, method, path, .. } = of;
+pub(crate) fn ahead(of: &Exchange) -> (RequestAhead, Exchange) {
+    let Exchange { index, id, started_ns, request_bytes, path_length, method, path, .. } = *of;
     let kind = observer_ebpf::http::exchange::REQUEST_AHEAD;
     let request = RequestAhead {
         kind,
@@ -80,7 +80,7 @@ pub(crate) fn ahead(of: Exchange) -> (RequestAhead, Exchange) {
         path_length: 0,
         method: 0,
         path: [0; PATH_BYTES],
-        ..of
+        ..*of
     };
     (request, rest)
 }

@@ -75,8 +75,8 @@ mod tests {
 
     #[test]
     fn a_request_sent_ahead_gives_its_part_to_the_exchange() {
-        let whole = asking("DELETE", "/api/x", exchange());
-        let (request, rest) = ahead(whole);
+        let whole = asking("DELETE", "/api/x", &exchange());
+        let (request, rest) = ahead(&whole);
         assert_eq!(Exchange { flags: 0, ..joined(&rest, &request) }, whole);
         let (request, rest) =
             (RequestAhead { request_bytes: 0, ..request }, Exchange { request_bytes: 7, ..rest });

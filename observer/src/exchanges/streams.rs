@@ -78,6 +78,7 @@ impl Progress {
 
     /// What was added since `shown`, which then includes it. Nothing is taken back: the record of a stream that the
     /// kernel half took for a request holds no gaps.
+    #[must_use]
     pub fn added(&self, shown: &mut Self) -> Self {
         let mut added = Self::default();
         let pairs = |added: &mut [u64], now: &[u64], shown: &mut [u64]| {

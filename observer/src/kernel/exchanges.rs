@@ -27,7 +27,6 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// A record of the ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "it is made on the stack and handed on by reference")]
 pub enum Record {
     /// An exchange that has ended.
     Exchange(Exchange),

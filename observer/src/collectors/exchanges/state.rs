@@ -2,7 +2,7 @@
 //! Records of a target that the list of targets does not show yet wait for it; those of one that has gone are counted
 //! and mean nothing.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, mem, sync::Arc};
 
 use observer_ebpf::{
     http::exchange::{AHEAD, Exchange, Outcome},
@@ -115,8 +115,8 @@ impl State {
 
     /// Looks again for the targets of records that wait.
     pub(super) fn retry(&mut self) {
-        if !self.waiting.is_empty() {
-            std::mem::take(&mut self.waiting).iter().for_each(|exchange| self.ended(exchange));
+        for exchange in mem::take(&mut self.waiting) {
+            self.ended(&exchange);
         }
     }
 

@@ -87,11 +87,11 @@ mod tests {
     fn rows_have_the_templates_of_their_routes() {
         let profiles = Profiles::compiled_in().unwrap();
         let mut router = Router::new(profiles.get("generic").unwrap(), 10);
-        let mut routes = Routes::default();
+        let mut templates = Routes::default();
         let rows: Vec<_> =
-            ["/a", "/b", "/a"].map(|path| routes.row(&router.route(b"GET", path.as_bytes(), 200))).into();
+            ["/a", "/b", "/a"].map(|path| templates.row(&router.route(b"GET", path.as_bytes(), 200))).into();
         assert_eq!(rows[0], rows[2]);
-        assert_eq!([rows[0], rows[1]].map(|row| routes.template(row)), ["/a", "/b"]);
-        assert_eq!(routes.template(Row::PREEXISTING), PREEXISTING);
+        assert_eq!([rows[0], rows[1]].map(|row| templates.template(row)), ["/a", "/b"]);
+        assert_eq!(templates.template(Row::PREEXISTING), PREEXISTING);
     }
 }

@@ -16,7 +16,7 @@ fn one_of_each_kind_looks_like_the_golden_file() {
     let stream = |body: Body| {
         let ended_ns = at(30_000);
         let last_event_ns = at(29_000);
-        let stalls = u32::from(gaps[13]);
+        let stalls = gaps[13];
         let body = body as u8;
         Exchange {
             body,
@@ -30,16 +30,16 @@ fn one_of_each_kind_looks_like_the_golden_file() {
         }
     };
     case.end([
-        asking("GET", "/webapi/models/openai", exchange()),
-        asking("GET", "/favicon.txt", Exchange { status: 404, ..exchange() }),
-        asking("POST", "/webapi/chat/openai", stream(Body::Sse)),
-        asking("POST", "/webapi/chat/ollama", Exchange { outcome: 1, ..stream(Body::Ndjson) }),
-        asking("GET", "/socket", Exchange { status: 101, received: 7, ..stream(Body::WebSocket) }),
-        asking("GET", "/backup", stream(Body::Unknown)),
-        asking("POST", "/trpc/async/file.embeddingChunks", Exchange { flags: SELF_CALL, ..exchange() }),
+        asking("GET", "/webapi/models/openai", &exchange()),
+        asking("GET", "/favicon.txt", &Exchange { status: 404, ..exchange() }),
+        asking("POST", "/webapi/chat/openai", &stream(Body::Sse)),
+        asking("POST", "/webapi/chat/ollama", &Exchange { outcome: 1, ..stream(Body::Ndjson) }),
+        asking("GET", "/socket", &Exchange { status: 101, received: 7, ..stream(Body::WebSocket) }),
+        asking("GET", "/backup", &stream(Body::Unknown)),
+        asking("POST", "/trpc/async/file.embeddingChunks", &Exchange { flags: SELF_CALL, ..exchange() }),
     ]);
-    let open = still_open(Exchange { id: 90, ..stream(Body::Sse) });
-    case.open(30_500, &[asking("POST", "/webapi/chat/openai", open)]);
+    let open = still_open(&Exchange { id: 90, ..stream(Body::Sse) });
+    case.open(30_500, &[asking("POST", "/webapi/chat/openai", &open)]);
     let text = case.scrape().0;
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/metrics-exchanges.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

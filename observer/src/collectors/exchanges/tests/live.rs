@@ -19,7 +19,7 @@ fn stream() -> Exchange {
 #[test]
 fn an_open_stream_grows_and_its_end_adds_the_rest() {
     let case = Case::of("");
-    let open = still_open(stream());
+    let open = still_open(&stream());
     case.open(1000, &[open]);
     let first = case.scrape();
     first.expect("chat_streams_active", &["kind=\"sse\"", "route=\"/\""], 1.0);
@@ -40,7 +40,7 @@ fn an_open_stream_grows_and_its_end_adds_the_rest() {
         second.expect("chat_stream_gap_seconds_sum", &[], 2.0);
     }
 
-    case.end([Exchange { response_bytes: 3500, sent: 6, ..ended(later, 4000) }]);
+    case.end([Exchange { response_bytes: 3500, sent: 6, ..ended(&later, 4000) }]);
     case.open(5000, &[]);
     for _ in 0..5 {
         let third = case.scrape();
@@ -54,14 +54,14 @@ fn an_open_stream_grows_and_its_end_adds_the_rest() {
     }
 }
 
-fn ended(of: Exchange, milliseconds: u64) -> Exchange {
-    Exchange { ended_ns: at(milliseconds), outcome: stream().outcome, ..of }
+fn ended(of: &Exchange, milliseconds: u64) -> Exchange {
+    Exchange { ended_ns: at(milliseconds), outcome: stream().outcome, ..*of }
 }
 
 #[test]
 fn a_stream_that_ended_between_two_scrapes_is_counted_once() {
     let case = Case::of("");
-    let open = still_open(stream());
+    let open = still_open(&stream());
     case.open(1000, &[open]);
     case.scrape();
     // Gone from the sockets before its record was read: one scrape sees neither.
@@ -69,7 +69,7 @@ fn a_stream_that_ended_between_two_scrapes_is_counted_once() {
     let between = case.scrape();
     between.expect("chat_streams_active", &[], 0.0);
     between.expect(BYTES, &[SENT], 2000.0);
-    case.end([ended(Exchange { response_bytes: 2100, ..open }, 1500)]);
+    case.end([ended(&Exchange { response_bytes: 2100, ..open }, 1500)]);
     case.exchanges.take_in();
     case.scrape().expect(BYTES, &[SENT], 2100.0);
 }
@@ -77,7 +77,7 @@ fn a_stream_that_ended_between_two_scrapes_is_counted_once() {
 #[test]
 fn streams_whose_end_was_lost_are_forgotten_and_take_nothing_back() {
     let case = Case::of("");
-    let open: Vec<_> = (0..1000).map(|id| still_open(Exchange { id, ..stream() })).collect();
+    let open: Vec<_> = (0..1000).map(|id| still_open(&Exchange { id, ..stream() })).collect();
     case.open(1000, &open);
     case.scrape().expect("chat_streams_active", &[], 1000.0);
     case.open(2000, &[]);
@@ -90,7 +90,7 @@ fn streams_whose_end_was_lost_are_forgotten_and_take_nothing_back() {
 #[test]
 fn an_answer_of_unknown_length_becomes_active_once_it_has_lasted() {
     let case = Case::of("");
-    let open = still_open(Exchange { body: Body::Unknown as u8, ..exchange() });
+    let open = still_open(&Exchange { body: Body::Unknown as u8, ..exchange() });
     case.open(2000, &[open]);
     let early = case.scrape();
     early.expect_none("chat_streams_active", &[]);
@@ -99,7 +99,7 @@ fn an_answer_of_unknown_length_becomes_active_once_it_has_lasted() {
     let late = case.scrape();
     late.expect("chat_streams_active", &["kind=\"chunked\""], 1.0);
     late.expect("chat_http_requests_in_flight", &[], 0.0);
-    case.end([ended(open, 2200)]);
+    case.end([ended(&open, 2200)]);
     case.open(2300, &[]);
     let over = case.scrape();
     over.expect("chat_streams_total", &["kind=\"chunked\""], 1.0);
@@ -110,7 +110,7 @@ fn an_answer_of_unknown_length_becomes_active_once_it_has_lasted() {
 #[test]
 fn a_stall_is_counted_while_it_lasts_and_not_again() {
     let case = Case::of("");
-    let silent = still_open(stream());
+    let silent = still_open(&stream());
     for (now, stalls) in [(9_000, 0.0), (11_000, 1.0), (15_000, 1.0)] {
         case.open(now, &[silent]);
         case.scrape().expect("chat_stream_stalls_total", &[], stalls);
@@ -120,7 +120,7 @@ fn a_stall_is_counted_while_it_lasts_and_not_again() {
     let goes_on = Exchange { stalls: 1, gaps, last_event_ns: at(16_000), ..silent };
     case.open(16_500, &[goes_on]);
     case.scrape().expect("chat_stream_stalls_total", &[], 1.0);
-    case.end([ended(goes_on, 17_000)]);
+    case.end([ended(&goes_on, 17_000)]);
     case.open(18_000, &[]);
     let over = case.scrape();
     over.expect("chat_stream_stalls_total", &[], 1.0);
@@ -130,10 +130,10 @@ fn a_stall_is_counted_while_it_lasts_and_not_again() {
 #[test]
 fn an_open_stream_whose_request_was_sent_ahead_has_its_route() {
     let case = Case::of("lobechat");
-    let asked = asking("POST", "/webapi/chat/openai", Exchange { index: 4, ..stream() });
-    let (request, rest) = ahead(asked);
+    let asked = asking("POST", "/webapi/chat/openai", &Exchange { index: 4, ..stream() });
+    let (request, rest) = ahead(&asked);
     case.script.0.lock().unwrap().records.push(Record::Ahead(request));
-    case.open(1000, &[still_open(rest)]);
+    case.open(1000, &[still_open(&rest)]);
     let scraped = case.scrape();
     scraped.expect("chat_streams_active", &["route=\"/webapi/chat/{provider}\""], 1.0);
     scraped.expect("chat_stream_oldest_age_seconds", &[], 1.0);
@@ -148,7 +148,7 @@ fn an_open_stream_whose_request_was_sent_ahead_has_its_route() {
 #[test]
 fn a_preexisting_stream_is_active_under_its_mark() {
     let case = Case::of("");
-    let adopted = Exchange { flags: PREEXISTING, status: 0, response_ns: 0, ..still_open(stream()) };
+    let adopted = Exchange { flags: PREEXISTING, status: 0, response_ns: 0, ..still_open(&stream()) };
     case.open(500, &[adopted]);
     let scraped = case.scrape();
     scraped.expect("chat_streams_active", &["kind=\"sse\"", "route=\"{preexisting}\""], 1.0);
@@ -158,7 +158,7 @@ fn a_preexisting_stream_is_active_under_its_mark() {
 #[test]
 fn a_target_that_left_takes_its_open_streams_along() {
     let case = Case::of("");
-    case.open(1000, &[still_open(stream())]);
+    case.open(1000, &[still_open(&stream())]);
     case.scrape();
     case.targets(&[(2, "other", "")]);
     case.scrape().expect_none("chat_streams_active", &[]);

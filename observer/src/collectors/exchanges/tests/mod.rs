@@ -163,6 +163,6 @@ impl Scraped {
 }
 
 /// The exchange as the walk sees it: it has not ended.
-fn still_open(of: Exchange) -> Exchange {
-    Exchange { ended_ns: 0, outcome: Outcome::Open as u8, ..of }
+fn still_open(of: &Exchange) -> Exchange {
+    Exchange { ended_ns: 0, outcome: Outcome::Open as u8, ..*of }
 }

@@ -17,7 +17,7 @@ const DURATIONS: &str = "chat_http_request_duration_seconds_count";
 #[test]
 fn requests_are_counted_by_method_route_and_status() {
     let case = Case::of("lobechat");
-    let asked = |method, path, status| asking(method, path, Exchange { status, ..exchange() });
+    let asked = |method, path, status| asking(method, path, &Exchange { status, ..exchange() });
     case.end([
         asked("GET", "/api/files/17", 200),
         asked("GET", "/api/files/18", 200),
@@ -55,8 +55,8 @@ fn who_left_before_the_answer_shows_as_the_status() {
 #[test]
 fn pipelined_requests_are_joined_and_those_whose_request_is_missing_are_counted_as_lost() {
     let case = Case::of("");
-    let (request, rest) = ahead(asking("PUT", "/late", Exchange { index: 1, ..exchange() }));
-    let (_, orphan) = ahead(Exchange { index: 2, ..exchange() });
+    let (request, rest) = ahead(&asking("PUT", "/late", &Exchange { index: 1, ..exchange() }));
+    let (_, orphan) = ahead(&Exchange { index: 2, ..exchange() });
     case.script.0.lock().unwrap().records.push(Record::Ahead(request));
     case.end([exchange(), rest, orphan]);
     let scraped = case.scrape();
@@ -69,9 +69,9 @@ fn pipelined_requests_are_joined_and_those_whose_request_is_missing_are_counted_
 #[test]
 fn what_a_target_asks_of_itself_is_counted_apart_and_once() {
     let case = Case::of("lobechat");
-    let call = asking("POST", "/webapi/chat/openai", Exchange { flags: SELF_CALL, ..exchange() });
+    let call = asking("POST", "/webapi/chat/openai", &Exchange { flags: SELF_CALL, ..exchange() });
     case.end([call, Exchange { direction: Direction::Outbound as u8, ..call }]);
-    case.open(60, &[still_open(call)]);
+    case.open(60, &[still_open(&call)]);
     let scraped = case.scrape();
     scraped.expect("chat_http_self_requests_total", &["route=\"/webapi/chat/{provider}\""], 1.0);
     scraped.expect("chat_http_requests_in_flight", &[], 0.0);
@@ -84,8 +84,8 @@ fn what_a_target_asks_of_itself_is_counted_apart_and_once() {
 fn requests_in_flight_are_those_that_the_walk_sees_and_that_are_no_streams() {
     let case = Case::of("");
     case.scrape().expect("chat_http_requests_in_flight", &["container=\"web\""], 0.0);
-    let waiting = Exchange { status: 0, response_ns: 0, in_flight: 3, ..still_open(exchange()) };
-    let stream = Exchange { id: 78, body: 2, in_flight: 2, ..still_open(exchange()) };
+    let waiting = Exchange { status: 0, response_ns: 0, in_flight: 3, ..still_open(&exchange()) };
+    let stream = Exchange { id: 78, body: 2, in_flight: 2, ..still_open(&exchange()) };
     let outbound = Exchange { id: 79, direction: Direction::Outbound as u8, ..waiting };
     let over = Exchange { id: 80, ..exchange() };
     case.open(60, &[waiting, stream, outbound, over]);
@@ -104,14 +104,14 @@ fn ten_thousand_ids_are_one_route_and_ten_thousand_404s_none() {
             number.wrapping_mul(0x9e37_79b9) & 0xffff_ffff
         );
         let scanned = Exchange { status: 404, ..exchange() };
-        [asking("GET", &id, exchange()), asking("GET", &format!("/scan/{number}/x.php"), scanned)]
+        [asking("GET", &id, &exchange()), asking("GET", &format!("/scan/{number}/x.php"), &scanned)]
     });
     case.end(requests);
     let scraped = case.scrape();
     scraped.expect(TOTAL, &["route=\"/api/chat/{uuid}\""], 10_000.0);
     scraped.expect(TOTAL, &["route=\"{unmatched}\""], 10_000.0);
     assert_eq!(case.overflow.counts()[0].overflows, 0);
-    case.end((0..1000).map(|number| asking("GET", &format!("/made/up{}", words(number)), exchange())));
+    case.end((0..1000).map(|number| asking("GET", &format!("/made/up{}", words(number)), &exchange())));
     let scraped = case.scrape();
     scraped.expect(TOTAL, &[], 21_000.0);
     assert!(scraped.sum(TOTAL, &["route=\"other\""]).unwrap() > 900.0, "{}", scraped.0);
@@ -151,7 +151,7 @@ fn records_of_a_target_to_come_wait_and_those_of_one_that_left_are_ignored() {
 fn events_have_their_outcome_from_the_status_and_the_end() {
     let case = Case::of("lobechat");
     let turn = |status, outcome: Outcome| {
-        asking("POST", "/webapi/chat/openai", Exchange { status, outcome: outcome as u8, ..exchange() })
+        asking("POST", "/webapi/chat/openai", &Exchange { status, outcome: outcome as u8, ..exchange() })
     };
     case.end([
         turn(200, Outcome::Completed),

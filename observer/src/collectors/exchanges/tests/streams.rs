@@ -9,8 +9,8 @@ fn ended(body: Body, milliseconds: u64) -> Exchange {
     Exchange { body: body as u8, ended_ns: at(milliseconds), ..exchange() }
 }
 
-fn numbered(id: u64, of: Exchange) -> Exchange {
-    Exchange { id, ..of }
+fn numbered(id: u64, of: &Exchange) -> Exchange {
+    Exchange { id, ..*of }
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn each_end_has_its_outcome() {
     ];
     for (outcome, _, count) in outcomes {
         let stream = Exchange { outcome: outcome as u8, ..ended(Body::Sse, 500) };
-        case.end((0..count).map(|id| numbered(id, stream)));
+        case.end((0..count).map(|id| numbered(id, &stream)));
     }
     let scraped = case.scrape();
     for (_, name, count) in outcomes {
