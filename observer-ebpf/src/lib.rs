@@ -13,6 +13,7 @@
 pub mod connection;
 pub mod histogram;
 pub mod http;
+pub mod l7;
 pub mod lost;
 pub mod peer;
 pub mod record;

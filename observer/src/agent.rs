@@ -15,12 +15,16 @@ use crate::{
     collectors::{
         Registry,
         agent::{Agent, BuildInfo},
+        app_events::AppEventCollector,
         cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
+        exchanges::{self, Exchanges, FromKernel, StreamTimes},
+        http::HttpCollector,
         kernel::KernelCollector,
         overflow::LabelOverflow,
         process::ProcessCollector,
         scraper::Scraper,
+        streams::StreamCollector,
         target::TargetCollector,
         tcp::TcpCollector,
     },
@@ -29,6 +33,7 @@ use crate::{
         Kernel, Loaded, Options, Records,
         probe::{self, Verdict},
     },
+    profiles::Profiles,
     server::{self, Readiness, Sources},
     targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
 };
@@ -59,9 +64,15 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     require_host()?;
     let hierarchy = Hierarchy::find(Path::new(PROC))?;
-    let options =
-        Options { ring_bytes: config.limits.ring_bytes, peers: config.limits.peers, log: kernel_log };
-    let Loaded { kernel, ring, log } = Kernel::load(options, hierarchy.clone())?;
+    let profiles = Profiles::load(&config.profiles.files)?;
+    let options = Options {
+        ring_bytes: config.limits.ring_bytes,
+        exchange_ring_bytes: config.limits.exchange_ring_bytes,
+        stall_ns: u64::try_from(config.streams.stall.as_nanos()).unwrap_or(u64::MAX),
+        peers: config.limits.peers,
+        log: kernel_log,
+    };
+    let Loaded { kernel, ring, exchanges: exchange_ring, log } = Kernel::load(options, hierarchy.clone())?;
     let kernel = Arc::new(kernel);
     for state in kernel.program_states().iter().filter(|state| !state.attached) {
         tracing::warn!(
@@ -86,7 +97,21 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         reading.spawn(log.run());
     }
 
-    let scraper = scraper(config, &hierarchy, &kernel, records, &handle)?;
+    let overflow = LabelOverflow::default();
+    let exchanges = Arc::new(Exchanges::new(
+        Arc::new(handle.clone()),
+        FromKernel { kernel: Arc::clone(&kernel), ring: Arc::clone(&exchange_ring) },
+        exchanges::Settings {
+            times: StreamTimes { after: config.streams.after, stall: config.streams.stall },
+            routes: config.limits.routes as usize,
+            profiles,
+            overflow: overflow.clone(),
+            records: records.clone(),
+        },
+    ));
+    let taken_in = Arc::clone(&exchanges);
+    reading.spawn(exchange_ring.run(move || taken_in.take_in()));
+    let scraper = scraper(config, &hierarchy, &kernel, records, &handle, overflow, exchanges)?;
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
     let sources =
@@ -135,15 +160,19 @@ fn scraper(
     kernel: &Arc<Kernel>,
     records: Records,
     handle: &Handle,
+    overflow: LabelOverflow,
+    exchanges: Arc<Exchanges>,
 ) -> anyhow::Result<Scraper> {
     let proc_root = Path::new(PROC);
     let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
     let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
-    let overflow = LabelOverflow::default();
     let roles = config.limits.process_roles as usize;
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
     registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(kernel)));
+    registry.register(HttpCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+    registry.register(StreamCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+    registry.register(AppEventCollector::new(Arc::clone(&targets), exchanges));
     registry.register(ProcessCollector::new(
         Arc::clone(&targets),
         proc_root.to_owned(),

@@ -4,9 +4,9 @@
 use std::{fs, sync::Arc};
 
 use super::{Collector, Families, Kind, Metric};
-use crate::kernel::{Kernel, Records};
+use crate::kernel::{Kernel, Read, Records};
 
-pub(super) static METRICS: [Metric; 5] = [
+pub(super) static METRICS: [Metric; 6] = [
     Metric::of_agent(
         "observer_program_attached",
         Kind::Gauge,
@@ -37,7 +37,17 @@ pub(super) static METRICS: [Metric; 5] = [
         &["kind", "reason"],
         "What the kernel half could not send or keep, or the agent could not read.",
     ),
+    Metric::of_agent(
+        "observer_l7_bytes_total",
+        Kind::Counter,
+        &["protocol"],
+        "Payload bytes of targets by what they were taken for: how much of the traffic was understood.",
+    ),
 ];
+
+/// Values of the label `kind` of records that were read.
+const RECORDS: [(&str, Read); 3] =
+    [("cgroup", Read::Cgroup), ("exchange", Read::Exchange), ("request_ahead", Read::RequestAhead)];
 
 /// Whether the kernel counts run times (`kernel.bpf_stats_enabled`).
 const STATS_ENABLED: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -65,7 +75,7 @@ impl Collector for KernelCollector {
     }
 
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
-        let [attached, run_seconds, runs, records, lost] = &METRICS;
+        let [attached, run_seconds, runs, records, lost, l7_bytes] = &METRICS;
         for state in self.kernel.program_states() {
             let value = if state.attached { 1.0 } else { 0.0 };
             families.value(attached, &[state.name, &state.reason], value);
@@ -76,10 +86,20 @@ impl Collector for KernelCollector {
                 families.value(runs, &[program.name], program.runs as f64);
             }
         }
-        families.value(records, &["cgroup"], self.records.cgroup() as f64);
-        families.value(lost, &["unknown", "unparsed"], self.records.unparsed() as f64);
+        for (kind, read) in RECORDS {
+            families.value(records, &[kind], self.records.count(read) as f64);
+        }
+        families.value(lost, &["unknown", "unparsed"], self.records.count(Read::Unparsed) as f64);
+        let of_nobody = self.records.count(Read::UnknownTarget);
+        families.value(lost, &["exchange", "unknown_target"], of_nobody as f64);
         for loss in self.kernel.counts().lost()? {
-            families.value(lost, &[loss.kind, loss.reason], loss.count as f64);
+            // What the kernel half gave up framing, and what the agent could not put together.
+            let here = (loss.kind, loss.reason) == ("exchange", "unparsed");
+            let unjoined = if here { self.records.count(Read::Unjoined) } else { 0 };
+            families.value(lost, &[loss.kind, loss.reason], (loss.count + unjoined) as f64);
+        }
+        for (protocol, bytes) in self.kernel.counts().l7_bytes()? {
+            families.value(l7_bytes, &[protocol], bytes as f64);
         }
         Ok(())
     }

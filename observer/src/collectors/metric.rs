@@ -63,6 +63,25 @@ pub const SHORT: &[f64] =
 pub const LONG: &[f64] =
     &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
 
+/// Bounds of requests in seconds.
+pub const REQUEST: &[f64] =
+    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
+/// Bounds of pauses within a stream in seconds.
+pub const GAP: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds of messages' sizes in bytes.
+pub const SIZE: &[f64] = &[
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+];
+
 /// A histogram's value: observations per bucket (not cumulative, the last one above every bound) and their sum.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HistogramValue {

@@ -2,8 +2,11 @@
 //! This file is the registry, which knows no subject.
 
 pub mod agent;
+pub mod app_events;
 pub mod cgroup;
 pub mod container;
+pub mod exchanges;
+pub mod http;
 pub mod kernel;
 pub mod metric;
 pub mod overflow;
@@ -12,6 +15,7 @@ mod peer_names;
 pub mod process;
 pub mod reference;
 pub mod scraper;
+pub mod streams;
 pub mod target;
 pub mod tcp;
 
@@ -25,6 +29,11 @@ pub trait Collector: Send + Sync {
     fn name(&self) -> &'static str;
     /// Every metric that [`Collector::collect`] may write, for the reference.
     fn metrics(&self) -> &'static [Metric];
+    /// Brings up to date what several collectors read: in a scrape, every collector's is called before the first
+    /// [`Collector::collect`].
+    fn prepare(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
     /// Writes the families. What was written before an error is still served.
     fn collect(&self, families: &mut Families) -> anyhow::Result<()>;
 }
@@ -57,9 +66,11 @@ impl Registry {
 
     /// Runs every collector; one that fails is logged and does not keep the others from being served.
     pub fn collect(&self, families: &mut Families) -> Vec<Outcome> {
-        let mut collect_one = |collector: &dyn Collector| {
+        let prepared: Vec<_> = self.collectors.iter().map(|collector| collector.prepare()).collect();
+        let mut collect_one = |collector: &dyn Collector, prepared: anyhow::Result<()>| {
             let started = Instant::now();
-            let result = collector.collect(families);
+            let collected = collector.collect(families);
+            let result = prepared.and(collected);
             if let Err(error) = &result {
                 tracing::warn!(
                     collector = collector.name(),
@@ -70,6 +81,7 @@ impl Registry {
             }
             Outcome { collector: collector.name(), success: result.is_ok() }
         };
-        self.collectors.iter().map(|collector| collect_one(collector.as_ref())).collect()
+        let both = self.collectors.iter().zip(prepared);
+        both.map(|(collector, prepared)| collect_one(collector.as_ref(), prepared)).collect()
     }
 }

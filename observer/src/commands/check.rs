@@ -29,8 +29,14 @@ pub fn check(out: &mut impl Write, config: &Config) -> anyhow::Result<bool> {
     let limits = &config.limits;
     writeln!(
         out,
-        "\nbounds: ring {} bytes, {} peers, {} process roles and {} routes per target, {} connections to the server",
-        limits.ring_bytes, limits.peers, limits.process_roles, limits.routes, config.server.max_connections
+        "\nbounds: rings {} and {} bytes, {} peers, {} process roles and {} routes per target, {} connections to the \
+         server",
+        limits.ring_bytes,
+        limits.exchange_ring_bytes,
+        limits.peers,
+        limits.process_roles,
+        limits.routes,
+        config.server.max_connections
     )?;
     Ok(able(&findings))
 }

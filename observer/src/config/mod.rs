@@ -34,6 +34,8 @@ pub struct Config {
     pub docker: Docker,
     /// How metrics are named.
     pub metrics: Metrics,
+    /// When an answer is a stream, and when a stream has stalled.
+    pub streams: Streams,
     /// What is logged, and how.
     pub log: Log,
     /// Sizes that bound memory and series.
@@ -82,6 +84,18 @@ pub struct Metrics {
     pub prefix: String,
 }
 
+/// `[streams]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Streams {
+    /// An answer of unknown length is a stream once its body has taken longer than this.
+    #[serde(with = "value::period")]
+    pub after: Duration,
+    /// A pause between two events of a stream is a stall when it is longer than this.
+    #[serde(with = "value::period")]
+    pub stall: Duration,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -100,6 +114,9 @@ pub struct Limits {
     /// Size in bytes of the ring that carries records from the kernel.
     #[serde(deserialize_with = "value::deserialize_ring_bytes")]
     pub ring_bytes: u32,
+    /// Size in bytes of the ring that carries HTTP exchanges from the kernel.
+    #[serde(deserialize_with = "value::deserialize_ring_bytes")]
+    pub exchange_ring_bytes: u32,
     /// Outbound peer addresses that are counted apart, over all targets.
     #[serde(deserialize_with = "value::between::<_, 1, 1_048_576>")]
     pub peers: u32,
@@ -141,6 +158,7 @@ impl Default for Config {
             profiles: Profiles::default(),
             docker: Docker::default(),
             metrics: Metrics::default(),
+            streams: Streams::default(),
             log: Log::default(),
             limits: Limits::default(),
             server: Server::default(),
@@ -166,6 +184,12 @@ impl Default for Metrics {
     }
 }
 
+impl Default for Streams {
+    fn default() -> Self {
+        Self { after: Duration::from_secs(2), stall: Duration::from_secs(10) }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".to_owned() }
@@ -174,7 +198,13 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ring_bytes: 1 << 20, peers: 16_384, process_roles: 16, routes: 200 }
+        Self {
+            ring_bytes: 1 << 20,
+            exchange_ring_bytes: 4 << 20,
+            peers: 16_384,
+            process_roles: 16,
+            routes: 200,
+        }
     }
 }
 

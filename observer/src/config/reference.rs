@@ -56,6 +56,17 @@ pub const KEYS: &[Key] = &[
         "letters, digits and _ as a string, not starting with a digit",
     ),
     key(
+        "streams.after",
+        "An answer of unknown length is a stream, and no request, once its body has taken longer than this. SSE, NDJSON \
+         and WebSockets are streams from the start.",
+        DURATION,
+    ),
+    key(
+        "streams.stall",
+        "A pause between two events of a stream that is longer than this is a stall, also while it lasts.",
+        DURATION,
+    ),
+    key(
         "log.format",
         "How a line of the log looks: text for people, json for log collectors. It goes to standard error.",
         "\"text\" or \"json\"",
@@ -69,6 +80,12 @@ pub const KEYS: &[Key] = &[
         "limits.ring_bytes",
         "Size of the ring through which the kernel reports events. Counts do not depend on it; when it is full, \
          observer_records_lost_total grows.",
+        "a power of two from 4096 to 1073741824",
+    ),
+    key(
+        "limits.exchange_ring_bytes",
+        "Size of the ring through which the kernel reports HTTP exchanges, about 150 bytes each. It is read at least \
+         once a second; when it is full, observer_records_lost_total grows.",
         "a power of two from 4096 to 1073741824",
     ),
     key(

@@ -35,6 +35,9 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.docker.socket(), Some(Path::new("/var/run/docker.sock")));
     assert_eq!(config.metrics.prefix, "chat");
     assert_eq!(config.limits.ring_bytes, 1_048_576);
+    assert_eq!(config.limits.exchange_ring_bytes, 4_194_304);
+    assert_eq!(config.streams.after, Duration::from_secs(2));
+    assert_eq!(config.streams.stall, Duration::from_secs(10));
 }
 
 #[test]
@@ -52,11 +55,15 @@ fn every_key_can_be_set() {
         socket = ""
         [metrics]
         prefix = "lobechat"
+        [streams]
+        after = "3s"
+        stall = "500ms"
         [log]
         format = "json"
         level = "warn,observer::targets=debug"
         [limits]
         ring_bytes = 4096
+        exchange_ring_bytes = 8192
         peers = 10
         process_roles = 3
         routes = 50
@@ -78,6 +85,9 @@ fn every_key_can_be_set() {
     assert_eq!(config.log.level, "warn,observer::targets=debug");
     let limits = &config.limits;
     assert_eq!((limits.ring_bytes, limits.peers, limits.process_roles, limits.routes), (4096, 10, 3, 50));
+    assert_eq!(limits.exchange_ring_bytes, 8192);
+    assert_eq!(config.streams.after, Duration::from_secs(3));
+    assert_eq!(config.streams.stall, Duration::from_millis(500));
     let server = &config.server;
     assert_eq!((server.header_bytes, server.max_connections), (8192, 7));
     assert_eq!(server.idle_timeout, Duration::from_secs(2));

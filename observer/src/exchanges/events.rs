@@ -140,7 +140,7 @@ pub enum End {
     ClientAbort,
     /// The server closed before the end.
     ServerAbort,
-    /// The connection was reset.
+    /// The server reset the connection; a client that did so has aborted.
     Reset,
     /// Nothing came for too long.
     Timeout,
@@ -180,8 +180,8 @@ impl Outcomes {
         });
         match (by_status, end) {
             (Outcome::Ok, End::Completed) if status.is_none() => Outcome::ServerError,
-            (Outcome::Ok, End::ClientAbort | End::Reset) => Outcome::Aborted,
-            (Outcome::Ok, End::ServerAbort | End::Timeout) => Outcome::ServerError,
+            (Outcome::Ok, End::ClientAbort) => Outcome::Aborted,
+            (Outcome::Ok, End::ServerAbort | End::Reset | End::Timeout) => Outcome::ServerError,
             (by_status, _) => by_status,
         }
     }
@@ -229,7 +229,7 @@ mod tests {
             (Some(101), End::Completed, Outcome::Ok),
             (Some(304), End::Completed, Outcome::Ok),
             (Some(200), End::ClientAbort, Outcome::Aborted),
-            (Some(200), End::Reset, Outcome::Aborted),
+            (Some(200), End::Reset, Outcome::ServerError),
             (Some(200), End::ServerAbort, Outcome::ServerError),
             (Some(200), End::Timeout, Outcome::ServerError),
             (Some(404), End::Completed, Outcome::ClientError),

@@ -73,14 +73,15 @@ impl Method {
     }
 }
 
-/// Shows a status code as a label value: three digits, or `other` for what is no status code.
+/// Shows a status code as a label value: three digits, `000` where there was no answer or it is not known, or `other`
+/// for what is no status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StatusCode(pub u16);
 
 impl fmt::Display for StatusCode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            status @ 100..=999 => write!(formatter, "{status}"),
+            status @ (0 | 100..=999) => write!(formatter, "{status:03}"),
             _ => formatter.write_str("other"),
         }
     }
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn a_status_code_has_three_digits() {
         for (status, label) in
-            [(200, "200"), (471, "471"), (999, "999"), (0, "other"), (99, "other"), (1000, "other")]
+            [(200, "200"), (471, "471"), (999, "999"), (0, "000"), (99, "other"), (1000, "other")]
         {
             assert_eq!(StatusCode(status).to_string(), label);
         }

@@ -3,8 +3,6 @@
 
 use std::{
     collections::HashMap,
-    io::{self, Read as _},
-    os::fd::OwnedFd,
     sync::{Mutex, PoisonError},
 };
 
@@ -12,11 +10,13 @@ use anyhow::Context as _;
 use aya::maps::{MapData, PerCpuArray};
 use observer_ebpf::{
     connection::OpenConnection,
+    http::exchange::Exchange,
+    l7::PROTOCOLS,
     lost::{self, KINDS, REASONS},
     peer::{PeerKey, PeerTotals},
 };
 
-use super::sys;
+use super::{sys, walk::Walk};
 
 /// Entries that one look-up of the map of peers asks for.
 const BATCH: u32 = 256;
@@ -55,21 +55,26 @@ pub struct Counts {
     shared: MapData,
     /// Entries that the map of peers has room for.
     capacity: usize,
-    walk: Option<OwnedFd>,
+    /// Over the open connections.
+    connections: Walk,
+    /// Over the exchanges that are under way.
+    exchanges: Walk,
+    l7_bytes: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     /// What the kernel's entries do not know: connections that the agent adopted, and entries taken out of the map.
     besides: Mutex<HashMap<PeerKey, PeerTotals>>,
 }
 
 impl Counts {
+    /// `peers` and `shared` are the maps of totals; `capacity` is how many entries `peers` has room for.
     pub(super) fn new(
-        peers: MapData,
-        shared: MapData,
+        [peers, shared]: [MapData; 2],
         capacity: u32,
-        walk: Option<OwnedFd>,
-        lost: PerCpuArray<MapData, u64>,
+        [connections, exchanges]: [Walk; 2],
+        [l7_bytes, lost]: [PerCpuArray<MapData, u64>; 2],
     ) -> Self {
-        Self { peers, shared, capacity: capacity as usize, walk, lost, besides: Mutex::default() }
+        let capacity = capacity as usize;
+        Self { peers, shared, capacity, connections, exchanges, l7_bytes, lost, besides: Mutex::default() }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
@@ -141,27 +146,24 @@ impl Counts {
     }
 
     /// Calls `visit` for every open connection.
-    pub fn walk(&self, mut visit: impl FnMut(&OpenConnection)) -> anyhow::Result<()> {
-        const RECORD: usize = size_of::<OpenConnection>();
-        let Some(link) = &self.walk else { return Ok(()) };
-        let mut pass = sys::iterate(link).context("cannot start the walk over open connections")?;
-        let mut buffer = vec![0; 512 * RECORD];
-        let mut filled = 0;
-        loop {
-            let read = match pass.read(&mut buffer[filled..]) {
-                Ok(0) => return Ok(()),
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).context("the walk over open connections broke off"),
-            };
-            filled += read;
-            let whole = filled - filled % RECORD;
-            for record in buffer[..whole].chunks_exact(RECORD) {
-                visit(&sys::read_pod(record));
-            }
-            buffer.copy_within(whole..filled, 0);
-            filled -= whole;
+    pub fn walk(&self, visit: impl FnMut(&OpenConnection)) -> anyhow::Result<()> {
+        self.connections.each(visit)
+    }
+
+    /// Calls `visit` for every exchange that is under way. Nothing on kernels that cannot iterate over socket storage.
+    pub fn walk_exchanges(&self, visit: impl FnMut(&Exchange)) -> anyhow::Result<()> {
+        self.exchanges.each(visit)
+    }
+
+    /// Payload bytes by what the kernel half took them for: the label value and the count.
+    pub fn l7_bytes(&self) -> anyhow::Result<[(&'static str, u64); PROTOCOLS.len()]> {
+        let mut bytes = PROTOCOLS.map(|protocol| (protocol, 0));
+        for (cell, (_, count)) in (0..).zip(&mut bytes) {
+            let per_cpu =
+                self.l7_bytes.get(&cell, 0).context("cannot read the counts of bytes by protocol")?;
+            *count = per_cpu.iter().sum();
         }
+        Ok(bytes)
     }
 
     /// What the kernel half could not send or keep.

@@ -26,6 +26,10 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observe
 pub struct Options {
     /// Bytes of the ring of records: a power of two, at least a page.
     pub ring_bytes: u32,
+    /// Bytes of the ring of HTTP exchanges: as `ring_bytes`.
+    pub exchange_ring_bytes: u32,
+    /// A pause between two events of a stream that is a stall when it is longer, in nanoseconds.
+    pub stall_ns: u64,
     /// Outbound peers that are counted apart.
     pub peers: u32,
     /// Whether the programs log what they do.
@@ -65,7 +69,11 @@ fn load_with(
     offsets: &[offsets::Offset],
 ) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries("RECORDS", options.ring_bytes).map_max_entries("PEERS", options.peers);
+    loader
+        .map_max_entries("RECORDS", options.ring_bytes)
+        .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
+        .map_max_entries("PEERS", options.peers)
+        .override_global("STALL_NS", &options.stall_ns, true);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
     }

@@ -4,18 +4,21 @@
 mod adopt;
 mod btf;
 mod counts;
+mod exchanges;
 mod load;
 mod log;
 mod offsets;
 pub mod probe;
 mod programs;
+mod records;
 mod ring;
 mod sys;
+mod walk;
 
 use std::{
     fs::{self, File},
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
-    sync::{Mutex, PoisonError},
+    os::fd::{AsFd as _, AsRawFd as _},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -24,19 +27,22 @@ use aya::{
     Ebpf,
     maps::{CgroupStorageKey, Map, MapData, PerCpuArray, SkStorage},
     programs::{
-        CgroupAttachMode, CgroupSkb, Iter, ProgramError, SockOps,
+        CgroupAttachMode, CgroupSkb, ProgramError, SockOps,
         cgroup_skb::{CgroupSkbAttachType, CgroupSkbLink},
         sock_ops::SockOpsLink,
     },
 };
 use observer_ebpf::connection::Connection;
 
+use self::walk::Walk;
 pub use self::{
     counts::{Counts, Lost, OpenTotals, Peers},
+    exchanges::{ExchangeRing, Record},
     load::Options,
     log::KernelLog,
     programs::{Hook, PROGRAMS, Program, ProgramState},
-    ring::{Records, RingReader},
+    records::{Read, Records},
+    ring::RingReader,
 };
 use crate::targets::{Attacher, Cgroup, TargetId, cgroups::Hierarchy};
 
@@ -67,6 +73,8 @@ pub struct Loaded {
     pub kernel: Kernel,
     /// Records, to be read for as long as it is loaded.
     pub ring: RingReader,
+    /// HTTP exchanges, to be read likewise.
+    pub exchanges: Arc<ExchangeRing>,
     /// Its log, where [`Options::log`] asked for it.
     pub log: Option<KernelLog>,
 }
@@ -97,11 +105,21 @@ impl Kernel {
         let Map::SkStorage(connections) = connections else {
             anyhow::bail!("the map CONNECTIONS of the kernel object is no socket storage");
         };
-        let walk = link_walk(&mut ebpf, &connections, &mut states);
-        let (peers, shared) = (take_hash_map(&mut ebpf, "PEERS")?, take_hash_map(&mut ebpf, "SHARED")?);
-        let lost = PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?;
-        let counts = Counts::new(peers, shared, options.peers, walk, lost);
+        let Map::SkStorage(http) = take(&mut ebpf, "HTTP")? else {
+            anyhow::bail!("the map HTTP of the kernel object is no socket storage");
+        };
+        let walks = [
+            Walk::attach(&mut ebpf, "socket_walk", &connections, &mut states),
+            Walk::attach(&mut ebpf, "exchange_walk", &http, &mut states),
+        ];
+        let totals = [take_hash_map(&mut ebpf, "PEERS")?, take_hash_map(&mut ebpf, "SHARED")?];
+        let cells = [
+            PerCpuArray::try_from(take(&mut ebpf, "L7_BYTES")?)?,
+            PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?,
+        ];
+        let counts = Counts::new(totals, options.peers, walks, cells);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
+        let exchanges = ExchangeRing::new(take(&mut ebpf, "EXCHANGES")?, ring.records())?;
         let log = options.log.then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let kernel = Self {
             hierarchy,
@@ -112,7 +130,7 @@ impl Kernel {
             counts,
         };
         sys::trim_memory();
-        Ok(Loaded { kernel, ring, log })
+        Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), log })
     }
 
     /// What became of each program at loading.
@@ -197,6 +215,11 @@ impl Attacher for Kernel {
     }
 }
 
+/// Now on the clock that the kernel half stamps with, in nanoseconds.
+pub fn now_ns() -> u64 {
+    sys::monotonic_ns()
+}
+
 fn cannot_attach(program: &str, cgroup: &Cgroup) -> String {
     format!("cannot attach {program} to the cgroup {}", cgroup.path.display())
 }
@@ -220,20 +243,4 @@ fn take_hash_map(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<MapData> {
         anyhow::bail!("the map {name} of the kernel object is no hash map");
     };
     Ok(map)
-}
-
-/// Attaches the walk over open connections; without it, bytes show when a connection closes.
-fn link_walk(ebpf: &mut Ebpf, connections: &MapData, states: &mut [ProgramState]) -> Option<OwnedFd> {
-    let state = states.iter_mut().find(|state| state.name == "socket_walk" && state.attached)?;
-    let mut link = || -> anyhow::Result<OwnedFd> {
-        let program: &mut Iter = program(ebpf, "socket_walk")?;
-        Ok(sys::link_map_iterator(program.fd()?.as_fd(), sys::map_descriptor(connections))?)
-    };
-    match link() {
-        Ok(link) => Some(link),
-        Err(error) => {
-            *state = ProgramState { attached: false, reason: format!("{error:#}"), ..state.clone() };
-            None
-        }
-    }
 }

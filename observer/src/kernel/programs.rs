@@ -62,6 +62,12 @@ pub const PROGRAMS: &[Program] = &[
         without: "bytes and retransmissions of a connection show when it closes, not while it lives",
     },
     Program {
+        name: "exchange_walk",
+        hook: Hook::MapIterator("HTTP"),
+        required: false,
+        without: "streams show when they end, not while they are open, and no request shows as in flight",
+    },
+    Program {
         name: "cgroup_created",
         hook: Hook::Tracepoint("cgroup_mkdir"),
         required: false,

@@ -1,40 +1,18 @@
 //! Reads records from the ring and hands on what they say.
 //! A record that this agent does not know is counted, never guessed at.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use aya::maps::{Map, MapData, RingBuf};
 use observer_ebpf::record::{CGROUP_CREATED, CGROUP_REMOVED, CgroupRecord, PATH_BYTES};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
-use super::sys;
+use super::{
+    records::{Read, Records},
+    sys,
+};
 use crate::targets::CgroupEvent;
-
-/// How many records were read, by kind.
-#[derive(Clone, Debug, Default)]
-pub struct Records {
-    cgroup: Arc<AtomicU64>,
-    unparsed: Arc<AtomicU64>,
-}
-
-impl Records {
-    /// Records about cgroups.
-    pub fn cgroup(&self) -> u64 {
-        self.cgroup.load(Ordering::Relaxed)
-    }
-
-    /// Records of a kind or length that this agent does not know.
-    pub fn unparsed(&self) -> u64 {
-        self.unparsed.load(Ordering::Relaxed)
-    }
-}
 
 /// The agent's end of the ring.
 pub struct RingReader {
@@ -66,8 +44,7 @@ impl RingReader {
             };
             while let Some(record) = ready.get_inner_mut().next() {
                 let event = decode(&record);
-                let count = if event.is_some() { &records.cgroup } else { &records.unparsed };
-                count.fetch_add(1, Ordering::Relaxed);
+                records.add(if event.is_some() { Read::Cgroup } else { Read::Unparsed }, 1);
                 if let Some(event) = event {
                     missed |= events.try_send(event).is_err();
                 }

@@ -263,6 +263,16 @@ pub(super) fn map_descriptor(map: &aya::maps::MapData) -> BorrowedFd<'_> {
     map.fd().as_fd()
 }
 
+/// A value whose first bytes the kernel half wrote; the rest is zeroes. Bytes past its length are not read.
+pub(super) fn read_prefix<T: aya::Pod>(bytes: &[u8]) -> T {
+    let mut value = mem::MaybeUninit::<T>::zeroed();
+    let length = bytes.len().min(size_of::<T>());
+    // SAFETY: both are at least `length` bytes long, and the value has no references into `bytes`.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), value.as_mut_ptr().cast(), length) };
+    // SAFETY: every bit pattern of a plain type is a value, also one with zeroes at its end.
+    unsafe { value.assume_init() }
+}
+
 /// A value out of the bytes that the kernel half wrote. `bytes` must be as long as the value, else it is zeroes.
 pub(super) fn read_pod<T: aya::Pod>(bytes: &[u8]) -> T {
     let mut value = mem::MaybeUninit::<T>::zeroed();

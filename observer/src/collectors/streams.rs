@@ -1,0 +1,153 @@
+//! Streams that a target serves: what they have done so far, which are open, and how they ended.
+//! Open streams are in the counts as of this scrape.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    Collector, Families, Kind, Metric,
+    exchanges::{Exchanges, Open, Row, Streams, TargetCounts},
+    metric::{GAP, LONG, REQUEST},
+};
+use crate::{
+    exchanges::{
+        labels::StatusCode,
+        streams::{KINDS, Kind as StreamKind},
+    },
+    targets::TargetList,
+};
+
+pub(super) static METRICS: [Metric; 10] = [
+    Metric::of_target("streams_active", Kind::Gauge, &["kind", "route"], "Open streams."),
+    Metric::of_target(
+        "streams_total",
+        Kind::Counter,
+        &["kind", "route", "status_code", "outcome"],
+        "Streams that have ended, by the first thing that ended each.",
+    ),
+    Metric::of_target(
+        "stream_duration_seconds",
+        Kind::Histogram(LONG),
+        &["kind", "route"],
+        "Time from the first byte of the request to the end; of preexisting streams, since they were adopted.",
+    ),
+    Metric::of_target(
+        "stream_time_to_headers_seconds",
+        Kind::Histogram(REQUEST),
+        &["kind", "route"],
+        "Time from the first byte of the request to the head of the response.",
+    ),
+    Metric::of_target(
+        "stream_time_to_first_event_seconds",
+        Kind::Histogram(REQUEST),
+        &["kind", "route"],
+        "Time from the first byte of the request to the first bytes that are no comment and no heartbeat.",
+    ),
+    Metric::of_target(
+        "stream_gap_seconds",
+        Kind::Histogram(GAP),
+        &["kind", "route"],
+        "Time between two chunks that hold something, or two messages that the target sent.",
+    ),
+    Metric::of_target(
+        "stream_stalls_total",
+        Kind::Counter,
+        &["kind", "route"],
+        "Gaps over `streams.stall`, counted while they last.",
+    ),
+    Metric::of_target(
+        "stream_chunks_total",
+        Kind::Counter,
+        &["kind", "route", "direction"],
+        "Chunks that hold something; of a WebSocket, messages. Grows while a stream lives.",
+    ),
+    Metric::of_target(
+        "stream_bytes_total",
+        Kind::Counter,
+        &["kind", "route", "direction"],
+        "Bytes of bodies or messages, without framing. Grows while a stream lives.",
+    ),
+    Metric::of_target("stream_oldest_age_seconds", Kind::Gauge, &["kind"], "Age of the oldest open stream."),
+];
+
+/// Values of the label `direction`, as the target sees it.
+const DIRECTIONS: [&str; 2] = ["sent", "received"];
+
+/// The section "Streams the target serves" of the metrics.
+pub struct StreamCollector {
+    targets: Arc<dyn TargetList>,
+    exchanges: Arc<Exchanges>,
+}
+
+impl StreamCollector {
+    /// Shows the streams of the targets in `targets`.
+    pub fn new(targets: Arc<dyn TargetList>, exchanges: Arc<Exchanges>) -> Self {
+        Self { targets, exchanges }
+    }
+}
+
+impl Collector for StreamCollector {
+    fn name(&self) -> &'static str {
+        "streams"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
+        let now_ns = self.exchanges.now_ns();
+        for target in self.targets.targets().iter() {
+            let of = [target.labels.container.as_str(), target.labels.app.as_str()];
+            let open = self.exchanges.open(target.id);
+            self.exchanges.with(target.id, |counts| write(families, of, counts, &open, now_ns));
+        }
+        Ok(())
+    }
+}
+
+fn write(
+    families: &mut Families,
+    of: [&str; 2],
+    counts: &TargetCounts,
+    open: &HashMap<(Row, usize), Open>,
+    now_ns: u64,
+) {
+    let [active, .., oldest_age] = &METRICS;
+    let [container, app] = of;
+    let mut ages = [None; KINDS.len()];
+    for (row, kind, streams) in counts.streams.cells() {
+        let labels = [container, app, KINDS[kind], counts.routes.template(row)];
+        let open = open.get(&(row, kind)).copied().unwrap_or_default();
+        families.value(active, &labels, open.count as f64);
+        write_streams(families, labels, streams, kind == StreamKind::WebSocket as usize);
+        let age = if open.count == 0 { 0 } else { now_ns.saturating_sub(open.oldest_ns) };
+        ages[kind] = ages[kind].max(Some(age));
+    }
+    for (kind, age) in KINDS.iter().zip(ages) {
+        if let Some(age) = age {
+            families.value(oldest_age, &[container, app, kind], age as f64 / 1e9);
+        }
+    }
+}
+
+fn write_streams(families: &mut Families, labels: [&str; 4], streams: &Streams, receives_messages: bool) {
+    let [_, total, duration, headers, first_event, gap, stalls, chunks, bytes, _] = &METRICS;
+    let [container, app, kind, route] = labels;
+    for ((status, end), count) in &streams.ended {
+        let status = StatusCode(*status).to_string();
+        families.value(total, &[container, app, kind, route, &status, end.as_str()], *count as f64);
+    }
+    families.histogram(duration, &labels, &streams.duration.seconds());
+    families.histogram(headers, &labels, &streams.headers.seconds());
+    families.histogram(first_event, &labels, &streams.first_event.seconds());
+    families.histogram(gap, &labels, &streams.gaps.seconds());
+    families.value(stalls, &labels, streams.stalls as f64);
+    // Only a WebSocket receives messages; the body of a request is not made of chunks that mean something.
+    let directions = if receives_messages { 2 } else { 1 };
+    for (direction, count) in DIRECTIONS.iter().zip(streams.chunks).take(directions) {
+        families.value(chunks, &[container, app, kind, route, direction], count as f64);
+    }
+    for (direction, count) in DIRECTIONS.iter().zip(streams.bytes) {
+        families.value(bytes, &[container, app, kind, route, direction], count as f64);
+    }
+}
