@@ -8,8 +8,8 @@ use super::{
     head::fill,
     resync, segments,
     state::{
-        ADOPTING, CARRY, COUNTING_GUESS, DATA, FRESH, GUESSING, Half, Http, LOAD, LOST, POSITIONS, REQUEST,
-        RESPONSE, SEND_EXCHANGE, Stage, keep, kept,
+        ADOPTING, CARRY, COUNTING_GUESS, DATA, FRESH, FRESH_NEXT, GUESSING, Half, Http, LOAD, LOST, MID_LINE,
+        POSITIONS, REQUEST, RESPONSE, SEND_EXCHANGE, Stage, keep, kept,
     },
     words::{first, matches},
 };
@@ -143,6 +143,7 @@ pub fn chunk_size<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 
     } else {
         half.stage = Stage::Chunk as u8;
         half.remaining = size;
+        half.flags &= !(FRESH | FRESH_NEXT | MID_LINE);
         if half.flags & GUESSING != 0 {
             // Not counted yet.
         } else if looks {
@@ -173,7 +174,7 @@ fn settle(http: &mut Http, look: Look) {
     match look {
         Look::Event => events::happened(http),
         Look::Heartbeat => {}
-        Look::Undecided => http.halves[RESPONSE as usize].flags |= FRESH,
+        Look::Undecided | Look::Short => http.halves[RESPONSE as usize].flags |= FRESH,
     }
 }
 
@@ -188,18 +189,37 @@ pub fn look_again<C: Calls>(calls: &C, offset: u32, end: u32) {
         resync::adopt(http);
         return;
     }
+    let continues = half.flags & MID_LINE != 0;
+    half.flags &= !MID_LINE;
     let available = filled - DATA;
-    let whole = half.remaining <= u64::from(available);
+    let whole = half.remaining <= u64::from(available) && half.stage != Stage::UntilClose as u8;
     let available = if whole { half.remaining as u32 } else { available };
-    // What is not decided by so many bytes is a long comment.
-    if matches!(events::look(calls, DATA, available, whole), Look::Event) {
-        events::happened(calls.http());
+    let in_line = half.byte(DATA + available - 1) != b'\n';
+    let look = if continues {
+        events::look_behind_line(calls, DATA, available)
+    } else {
+        events::look(calls, DATA, available, whole)
+    };
+    let half = &mut calls.http().halves[RESPONSE as usize];
+    match look {
+        // Too short to be told from a heartbeat, and the rest is another segment's.
+        Look::Event | Look::Short => events::happened(calls.http()),
+        // The chunk goes on with the next segment. What is longer than a window is a long comment.
+        Look::Heartbeat | Look::Undecided if !whole && available == end.wrapping_sub(offset) => {
+            half.flags |= if in_line { FRESH_NEXT | MID_LINE } else { FRESH_NEXT };
+        }
+        Look::Heartbeat | Look::Undecided => {}
     }
 }
 
 /// A segment of a body that is not chunked: of a stream, it counts as a chunk.
 #[inline(always)]
 pub fn segment_of_body(http: &mut Http) {
+    let half = &mut http.halves[RESPONSE as usize];
+    if half.flags & FRESH_NEXT != 0 {
+        half.flags = half.flags & !FRESH_NEXT | FRESH;
+        return;
+    }
     let body = http.exchange.body;
     let stage = http.halves[RESPONSE as usize].stage;
     if stage == Stage::UntilClose as u8 || (stage == Stage::Length as u8 && body != Body::Known as u8) {

@@ -18,8 +18,10 @@ pub enum Look {
     Event,
     /// Comments, blank lines, or an event that says nothing.
     Heartbeat,
-    /// More of it has to be seen.
+    /// Silent so far, and there is more of it.
     Undecided,
+    /// It may begin like a heartbeat, of which there is more.
+    Short,
 }
 
 /// Looks at `available` bytes of data at `position` of the window; `whole` if there are no more of them.
@@ -31,24 +33,26 @@ pub fn look<C: Calls>(calls: &C, position: u32, available: u32, whole: bool) -> 
     }
     let byte = half.byte(position);
     if is_silent(byte) {
-        keep(&mut half.cursor, position);
-        keep(&mut half.first, position.wrapping_add(available));
-        if calls.has_event() != 0 {
-            Look::Event
-        } else if whole {
-            Look::Heartbeat
-        } else {
-            Look::Undecided
-        }
+        let look = look_behind_line(calls, position, available);
+        if whole && matches!(look, Look::Undecided) { Look::Heartbeat } else { look }
     } else if byte == b'e' || byte == b'd' {
         let words = half.words(position);
         if HEARTBEATS.iter().any(|heartbeat| heartbeat.begins(words)) {
             return Look::Heartbeat;
         }
-        if available < 24 && !whole { Look::Undecided } else { Look::Event }
+        if available < 24 && !whole { Look::Short } else { Look::Event }
     } else {
         Look::Event
     }
+}
+
+/// As [`look`], where the data begins within a line that says nothing.
+#[inline(always)]
+pub fn look_behind_line<C: Calls>(calls: &C, position: u32, available: u32) -> Look {
+    let half = &mut calls.http().halves[RESPONSE as usize];
+    keep(&mut half.cursor, position);
+    keep(&mut half.first, position.wrapping_add(available));
+    if calls.has_event() != 0 { Look::Event } else { Look::Undecided }
 }
 
 /// Whether a line that begins with `byte` is a comment or blank.

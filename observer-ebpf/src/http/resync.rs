@@ -18,9 +18,11 @@ pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     half.carried = 0;
     let Some(filled) = fill(half, calls, offset, end, LOAD) else { return end };
     if side & 1 == REQUEST {
-        if !head::begins_request(half) {
+        if !head::begins_request(half) || (http.awaiting != 0 && kept(&http.unexpected) == 0) {
             return end;
         }
+        let half = &mut http.halves[0];
+        http.awaiting = 0;
         half.stage = Stage::Start as u8;
         // What was under way when framing was lost is not told apart from this any more.
         if kept(&http.halves[1].stage) == Stage::Resync as u8 {
@@ -29,9 +31,13 @@ pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
         }
         return offset;
     }
-    if names::VERSION.begins_exactly(half.words(DATA)) && outstanding > 0 {
-        half.stage = Stage::Start as u8;
-        return offset;
+    if names::VERSION.begins_exactly(half.words(DATA)) {
+        if outstanding > 0 {
+            half.stage = Stage::Start as u8;
+            return offset;
+        }
+        keep(&mut http.unexpected, 1);
+        return end;
     }
     if http.preexisting == 0 || outstanding > 0 {
         return end;

@@ -2,11 +2,10 @@
 //! What comes ahead of a hole waits as an interval; where framing needed bytes that never came in order, it is lost.
 
 use super::{
-    Calls, body,
-    exchange::INCOMPLETE,
+    Calls, body, events,
     state::{
-        AHEAD, COUNTING_GUESS, FRESH, GUESSING, Half, Http, Interval, LOST, REQUEST, RESPONSE, Stage, keep,
-        kept,
+        AHEAD, COUNTING_GUESS, FRESH, FRESH_NEXT, GUESSING, Half, Http, Interval, LOST, MID_LINE, REQUEST,
+        RESPONSE, Stage, keep, kept,
     },
 };
 
@@ -161,21 +160,34 @@ fn bridge(http: &mut Http, side: u32, hole: u32) -> bool {
         || stage >= Stage::Resync as u8
         || (is_skipped(stage) && u64::from(hole) <= half.remaining);
     if passes {
-        half.flags &= !FRESH;
+        let unseen = half.flags & (FRESH | FRESH_NEXT);
+        if unseen != 0 {
+            // Whether it holds an event was to be seen in what is missing; most chunks do.
+            half.flags = half.flags & !(FRESH | FRESH_NEXT | MID_LINE) | LOST;
+            if unseen & FRESH != 0 {
+                events::happened(http);
+            }
+        }
+        let half = &mut http.halves[(side & 1) as usize];
         half.next = half.next.wrapping_add(hole);
         body::skip(http, side, 0, hole);
     } else if side & 1 == REQUEST && stage == Stage::Start as u8 && kept(&http.unexpected) != 0 {
         // The server has answered what was never seen here: nothing will fill the hole.
-        keep(&mut http.unexpected, 0);
-        lose(&mut http.halves[0], hole);
+        lose(http, REQUEST, hole);
+        http.awaiting = 0;
         return true;
     }
     passes
 }
 
-/// Gives up on the message at hand; the next one is found by its beginning.
+/// Gives up on the message at hand; the next one is found by its beginning. Whose answer is whose must stay certain:
+/// behind a response that was lost there may be others, and behind a request its answer.
 #[inline(always)]
-fn lose(half: &mut Half, skipped: u32) {
+fn lose(http: &mut Http, side: u32, skipped: u32) {
+    let outstanding = http.outstanding();
+    let requests = kept(&http.requests);
+    let half = &mut http.halves[(side & 1) as usize];
+    let counted = half.stage != Stage::Start as u8 && half.stage != Stage::Head as u8;
     half.next = half.next.wrapping_add(skipped);
     half.flags = LOST;
     half.stage = Stage::Resync as u8;
@@ -184,6 +196,15 @@ fn lose(half: &mut Half, skipped: u32) {
     for interval in &mut half.ahead {
         keep(&mut interval.start, 0);
         keep(&mut interval.end, 0);
+    }
+    if side & 1 == RESPONSE {
+        if outstanding > 1 {
+            http.give_up();
+        }
+        keep(&mut http.responses, requests);
+    } else if !counted {
+        keep(&mut http.unexpected, 0);
+        http.awaiting = 1;
     }
 }
 
@@ -235,10 +256,7 @@ fn take_up(http: &mut Http, side: u32) -> bool {
             body::message_ended(http, side);
         }
     } else if !bridge(http, side, length) {
-        lose(&mut http.halves[(side & 1) as usize], length);
-        if side & 1 == RESPONSE {
-            http.exchange.flags |= INCOMPLETE;
-        }
+        lose(http, side, length);
     }
     true
 }
@@ -257,7 +275,7 @@ fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
     }
     if free >= AHEAD {
         let skipped = end.wrapping_sub(half.next);
-        lose(half, skipped);
+        lose(http, side, skipped);
         return;
     }
     half.ahead[free & (AHEAD - 1)] = Interval { start: sequence, end, read };

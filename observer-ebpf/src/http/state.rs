@@ -97,6 +97,11 @@ pub const GUESSING: u16 = 128;
 /// In [`Half::flags`]: chunks ahead of a hole are counted; the end of their message waits for the hole.
 pub const COUNTING_GUESS: u16 = 256;
 
+/// In [`Half::flags`]: the chunk at hand was silent so far; its part in the next segment is to be looked at.
+pub const FRESH_NEXT: u16 = 512;
+/// In [`Half::flags`]: that part begins within a line.
+pub const MID_LINE: u16 = 1024;
+
 /// In [`Half::send`]: the exchange is to be sent and ended.
 pub const SEND_EXCHANGE: u8 = 1;
 /// In [`Half::send`]: the request that came ahead is to be sent.
@@ -207,10 +212,12 @@ pub struct Http {
     pub preexisting: u8,
     /// A response came that no request was seen for.
     pub unexpected: u8,
+    /// A request was lost whose answer is to pass before the next is taken for one.
+    pub awaiting: u8,
     /// The connection began like TLS.
     pub tls: u8,
     /// Padding.
-    pub padding: [u8; 2],
+    pub padding: u8,
 }
 
 impl Half {

@@ -2,6 +2,8 @@
 //! Each file is one subject; what they share is here.
 
 mod messages;
+mod recorded;
+mod segments;
 
 use super::{
     exchange::Exchange,
