@@ -17,7 +17,7 @@ use super::{ExchangeSource, Exchanges, Settings, StreamTimes};
 use crate::{
     collectors::{
         Families, Registry, app_events::AppEventCollector, http::HttpCollector, overflow::LabelOverflow,
-        streams::StreamCollector,
+        streams::StreamCollector, upstream::UpstreamCollector,
     },
     exchanges::fixture::at,
     kernel::{Record, Records},
@@ -96,7 +96,8 @@ impl Case {
         let mut registry = Registry::default();
         registry.register(HttpCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
         registry.register(StreamCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
-        registry.register(AppEventCollector::new(targets, Arc::clone(&exchanges)));
+        registry.register(AppEventCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+        registry.register(UpstreamCollector::new(targets, Arc::clone(&exchanges)));
         Self { script, registry, exchanges, overflow, records }
     }
 
