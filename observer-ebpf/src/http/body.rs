@@ -2,10 +2,11 @@
 //! Only chunk size lines, and the beginning of chunks that may be heartbeats, are looked at.
 
 use super::{
+    Calls,
     events::{self, Look},
     exchange::{Body, ENCODED, EXCHANGE, HEAD_BYTES, Outcome, PATH_BYTES, STREAM},
-    head::{Segment, fill},
-    resync,
+    head::fill,
+    resync, segments,
     state::{
         ADOPTING, CARRY, COUNTING_GUESS, DATA, FRESH, GUESSING, Half, Http, LOAD, LOST, POSITIONS, REQUEST,
         RESPONSE, SEND_EXCHANGE, Stage, keep, kept,
@@ -17,6 +18,32 @@ use super::{
 const SIZE_LOAD: u32 = 48;
 /// Hexadecimal digits of a size below 2^60.
 const SIZE_DIGITS: u32 = 15;
+
+/// Takes bytes of a body: a chunk's size and the chunk, or as much as there is of what is under way; where framing
+/// goes on.
+#[inline(always)]
+pub fn body<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let index = (side & 1) as usize;
+    let half = &calls.http().halves[index];
+    if half.flags & FRESH != 0 {
+        look_again(calls, offset, end);
+    }
+    let mut offset = offset;
+    if kept(&calls.http().halves[index].stage) == Stage::ChunkSize as u8 {
+        offset = chunk_size(calls, side, offset, end);
+    }
+    // A chunk and the line break behind it.
+    let mut passed = 0;
+    while passed < 2 {
+        let half = &calls.http().halves[index];
+        if offset >= end || half.flags & FRESH != 0 || !segments::is_skipped(kept(&half.stage)) {
+            break;
+        }
+        offset = skip(calls.http(), side, offset, end);
+        passed += 1;
+    }
+    offset
+}
 
 /// Takes bytes that no one needs to look at, up to the end of the body, chunk or payload; where framing goes on.
 #[inline(always)]
@@ -77,11 +104,12 @@ fn is_current(http: &Http) -> bool {
 
 /// Reads the line that tells a chunk's size, RFC 9112 section 7.1.
 #[inline(always)]
-pub fn chunk_size<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, end: u32) -> u32 {
+pub fn chunk_size<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let http = calls.http();
     let looks = looks_for_events(http, side);
     let half = &mut http.halves[(side & 1) as usize];
     let carried = half.carried & 0xff;
-    let Some(filled) = fill(half, segment, offset, end, SIZE_LOAD) else {
+    let Some(filled) = fill(half, calls, offset, end, SIZE_LOAD) else {
         half.flags |= LOST;
         half.stage = Stage::Resync as u8;
         return end;
@@ -121,8 +149,8 @@ pub fn chunk_size<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u
             let available = filled.wrapping_sub(position);
             let whole = size <= u64::from(available);
             let available = if whole { size as u32 } else { available };
-            let look = events::look(half, position, available, whole);
-            settle(http, look);
+            let look = events::look(calls, position, available, whole);
+            settle(calls.http(), look);
         } else if side & 1 == RESPONSE {
             events::happened(http);
         }
@@ -151,10 +179,11 @@ fn settle(http: &mut Http, look: Look) {
 
 /// Looks at the beginning of data whose size line came without it, or with too little of it.
 #[inline(always)]
-pub fn look_again<S: Segment>(http: &mut Http, segment: &S, offset: u32, end: u32) {
+pub fn look_again<C: Calls>(calls: &C, offset: u32, end: u32) {
+    let http = calls.http();
     let half = &mut http.halves[RESPONSE as usize];
     half.flags &= !FRESH;
-    let Some(filled) = fill(half, segment, offset, end, LOAD) else { return };
+    let Some(filled) = fill(half, calls, offset, end, LOAD) else { return };
     if half.flags & ADOPTING != 0 {
         resync::adopt(http);
         return;
@@ -163,8 +192,8 @@ pub fn look_again<S: Segment>(http: &mut Http, segment: &S, offset: u32, end: u3
     let whole = half.remaining <= u64::from(available);
     let available = if whole { half.remaining as u32 } else { available };
     // What is not decided by so many bytes is a long comment.
-    if matches!(events::look(half, DATA, available, whole), Look::Event) {
-        events::happened(http);
+    if matches!(events::look(calls, DATA, available, whole), Look::Event) {
+        events::happened(calls.http());
     }
 }
 
@@ -248,18 +277,20 @@ fn size_line_end(half: &mut Half, behind: u32, filled: u32) -> u32 {
     if byte != b';' && byte != b' ' && byte != b'\t' {
         return MALFORMED;
     }
+    keep(&mut half.line, UNFINISHED);
     let mut base = DATA;
     while base < POSITIONS {
-        if base >= filled {
+        if base >= kept(&half.filled) {
             break;
         }
         let newlines = matches(half.word(base), b'\n');
         if newlines != 0 {
-            return base + first(newlines);
+            keep(&mut half.line, base + first(newlines));
+            break;
         }
         base += 8;
     }
-    UNFINISHED
+    kept(&half.line)
 }
 
 /// A message has come to its end.

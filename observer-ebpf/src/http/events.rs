@@ -2,11 +2,11 @@
 //! Formats: server-sent events (WHATWG HTML section 9.2), WebSocket frames (RFC 6455 section 5.2).
 
 use super::{
-    body,
+    Calls, body,
     exchange::Outcome,
-    head::{Segment, fill},
+    head::fill,
     names::HEARTBEATS,
-    state::{CLOSING, DATA, Half, Http, LOST, POSITIONS, REQUEST, RESPONSE, Stage},
+    state::{CLOSING, DATA, Http, LOST, POSITIONS, REQUEST, RESPONSE, Stage, keep, kept},
     words::matches,
 };
 use crate::histogram::GAP_NS;
@@ -24,13 +24,16 @@ pub enum Look {
 
 /// Looks at `available` bytes of data at `position` of the window; `whole` if there are no more of them.
 #[inline(always)]
-pub fn look(half: &Half, position: u32, available: u32, whole: bool) -> Look {
+pub fn look<C: Calls>(calls: &C, position: u32, available: u32, whole: bool) -> Look {
+    let half = &mut calls.http().halves[RESPONSE as usize];
     if available == 0 {
         return Look::Undecided;
     }
     let byte = half.byte(position);
     if is_silent(byte) {
-        if has_event(half, position, available) {
+        keep(&mut half.cursor, position);
+        keep(&mut half.first, position.wrapping_add(available));
+        if calls.has_event() != 0 {
             Look::Event
         } else if whole {
             Look::Heartbeat
@@ -54,31 +57,36 @@ const fn is_silent(byte: u8) -> bool {
     byte == b':' || byte == b'\n' || byte == b'\r'
 }
 
-/// Whether a line that is neither a comment nor blank begins in the data.
+/// Whether a line that is neither a comment nor blank begins behind [`Half::cursor`] and before [`Half::first`]; 0 if
+/// none does.
 #[inline(always)]
-fn has_event(half: &Half, position: u32, available: u32) -> bool {
-    let end = position.wrapping_add(available);
+pub fn has_event(http: &mut Http) -> u32 {
+    let half = &http.halves[RESPONSE as usize];
     let mut base = 0;
     while base < POSITIONS {
-        // Lines that begin at the data's end or before the data are none of it.
-        if base.wrapping_add(8) > position && base < end {
-            let next = half.word(base + 1);
-            let silent = matches(next, b':') | matches(next, b'\n') | matches(next, b'\r');
-            let starts = matches(half.word(base), b'\n') & !silent;
-            if starts & within(base, position, end) != 0 {
-                return true;
-            }
+        let (position, end) = (kept(&half.cursor), kept(&half.first));
+        if base >= end {
+            break;
+        }
+        let next = half.word(base + 1);
+        let silent = matches(next, b':') | matches(next, b'\n') | matches(next, b'\r');
+        let starts = matches(half.word(base), b'\n') & !silent;
+        if starts & within(base, position, end) != 0 {
+            return 1;
         }
         base += 8;
     }
-    false
+    0
 }
 
 /// Of a word at `base`, the bytes from `position` on whose successor is before `end`.
 #[inline(always)]
 const fn within(base: u32, position: u32, end: u32) -> u64 {
-    let after = if base >= position { u64::MAX } else { u64::MAX << ((position.wrapping_sub(base) & 7) * 8) };
     let last = end.wrapping_sub(1);
+    if base.wrapping_add(8) <= position || base >= last {
+        return 0;
+    }
+    let after = if base >= position { u64::MAX } else { u64::MAX << ((position.wrapping_sub(base) & 7) * 8) };
     let before = if base + 8 <= last { u64::MAX } else { (1_u64 << ((last.wrapping_sub(base) & 7) * 8)) - 1 };
     after & before
 }
@@ -118,10 +126,11 @@ const FRAME_LOAD: u32 = 24;
 
 /// Reads the header of a WebSocket frame.
 #[inline(always)]
-pub fn frame<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, end: u32) -> u32 {
+pub fn frame<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let http = calls.http();
     let half = &mut http.halves[(side & 1) as usize];
     let carried = half.carried & 0xff;
-    let Some(filled) = fill(half, segment, offset, end, FRAME_LOAD) else {
+    let Some(filled) = fill(half, calls, offset, end, FRAME_LOAD) else {
         half.flags |= LOST;
         half.stage = Stage::Frameless as u8;
         return end;

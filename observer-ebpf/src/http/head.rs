@@ -2,57 +2,52 @@
 //! One pass looks for newlines a word at a time; a second one reads the few lines that may matter.
 
 use super::{
-    body,
+    Calls, body,
     exchange::{self, Body, PATH_BYTES, PATH_CUT},
     names::{self, FIELDS, Field, METHODS},
     state::{
         AHEAD_SENT, BAD, CARRY, CHUNKED, CODED, DATA, ENCODED, EVENTS, FRAMING_LINE, Half, Http, LENGTH,
-        LINES, LINES_OF_JSON, LOAD, LOST, POSITIONS, REQUEST, SEND_AHEAD, SKIPPING, Stage, WAITING,
+        LINES, LINES_OF_JSON, LOAD, LOST, POSITIONS, REQUEST, RESPONSE, SEND_AHEAD, SKIPPING, Stage, WAITING,
         WEBSOCKET, keep, kept,
     },
     words::{LOWER, first, last, matches},
 };
 
-/// Where a half's bytes come from.
-pub trait Segment {
-    /// Copies `length` bytes, 1 to [`LOAD`], from `offset` of the segment's payload to `position` of the half's
-    /// window; false where that is not possible.
-    fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool;
-}
-
 /// In an entry of [`Half::lines`]: the line after it continues it.
 const FOLDED: u32 = 1 << 15;
 
-/// What a first line is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum FirstLine {
-    /// That of a message.
-    Message,
-    /// A response that nobody asked for.
-    Unexpected,
-    /// Not HTTP/1.x.
-    Foreign,
-}
+/// Of a first line: it is that of a message.
+pub const MESSAGE: u32 = 0;
+/// Of a first line: it is that of a response that nobody asked for.
+pub const UNEXPECTED: u32 = 1;
+/// Of a first line: it is not of HTTP/1.x.
+pub const FOREIGN: u32 = 2;
 
 /// Loads at most `most` bytes from `offset` on behind what was carried; how far the window is filled.
 #[inline(always)]
-pub fn fill<S: Segment>(half: &mut Half, segment: &S, offset: u32, end: u32, most: u32) -> Option<u32> {
+pub fn fill<C: Calls>(half: &mut Half, calls: &C, offset: u32, end: u32, most: u32) -> Option<u32> {
     let length = end.wrapping_sub(offset);
     let length = if length > most { most } else { length };
     // The verifier sees 1..=LOAD by the mask, whatever it knows of `offset`.
     let length = (length.wrapping_sub(1) & (LOAD - 1)) + 1;
     let position = DATA + (half.carried & 0xff);
-    if !segment.load(offset, half, position, length) {
+    if !calls.load(offset, half, position, length) {
         return None;
     }
     let filled = position + length;
     half.set_word(filled, 0);
+    keep(&mut half.filled, filled);
     Some(filled)
 }
 
 /// Takes lines of a head or trailer from `offset` of the segment on; where the framing goes on.
 #[inline(always)]
-pub fn lines<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, end: u32) -> u32 {
+pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let http = calls.http();
+    if side & 1 == REQUEST && http.upgraded != 0 && http.halves[0].stage == Stage::Start as u8 {
+        http.halves[0].stage = Stage::Frame as u8;
+        return offset;
+    }
     let now_ns = http.now_ns[(side & 1) as usize];
     let half = &mut http.halves[(side & 1) as usize];
     let starting = half.stage == Stage::Start as u8;
@@ -62,7 +57,7 @@ pub fn lines<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, e
         half.started_ns = now_ns;
         half.head = 0;
     }
-    let Some(filled) = fill(half, segment, offset, end, LOAD) else {
+    let Some(filled) = fill(half, calls, offset, end, LOAD) else {
         half.flags |= LOST;
         half.stage = Stage::Resync as u8;
         return end;
@@ -77,8 +72,10 @@ pub fn lines<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, e
     keep(&mut half.count, 0);
     keep(&mut half.first, 0);
     keep(&mut half.line, if skipping { 0 } else { DATA });
-    let head_end = find_lines(half, filled, starting);
+    let head_end = calls.find_lines(side);
 
+    let http = calls.http();
+    let half = &mut http.halves[(side & 1) as usize];
     let line = kept(&half.line);
     let rest = filled.wrapping_sub(line);
     let cut = head_end == 0 && line != 0 && rest > CARRY;
@@ -96,50 +93,56 @@ pub fn lines<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, e
             }
         }
         if end_of_first != 0 {
-            let read = if side & 1 == REQUEST {
-                request_line(http, end_of_first, cut && kept(&http.halves[0].first) == 0)
-            } else {
-                status_line(http, end_of_first)
-            };
-            let half = &mut http.halves[(side & 1) as usize];
-            match read {
-                FirstLine::Message => half.stage = Stage::Head as u8,
-                FirstLine::Unexpected => {
+            let read = calls.first_line(side, end_of_first);
+            if read != MESSAGE {
+                let http = calls.http();
+                if read == UNEXPECTED {
+                    let half = &mut http.halves[(side & 1) as usize];
                     half.stage = Stage::Resync as u8;
                     half.carried = 0;
-                    return end;
-                }
-                FirstLine::Foreign => {
+                } else {
                     http.give_up();
-                    return end;
                 }
+                return end;
             }
+            calls.http().halves[(side & 1) as usize].stage = Stage::Head as u8;
         }
     }
-    let half = &mut http.halves[(side & 1) as usize];
-    let count = kept(&half.count);
-    if count > LINES as u32 {
-        half.head |= BAD;
-    }
-    for index in 0..LINES {
-        if index as u32 >= count {
+    let count = kept(&calls.http().halves[(side & 1) as usize].count);
+    let mut index = 0;
+    while index < LINES as u32 {
+        if index >= count {
             break;
         }
-        let entry = half.lines[index];
-        field(half, entry & (POSITIONS - 1), entry >> 16 & (POSITIONS - 1), entry & FOLDED != 0, filled);
+        calls.field(side, index);
+        index += 1;
+    }
+    let http = calls.http();
+    let half = &mut http.halves[(side & 1) as usize];
+    if count > LINES as u32 {
+        half.head |= BAD;
     }
     if head_end != 0 {
         half.carried = 0;
         half.flags &= !SKIPPING;
         let goes_on = offset.wrapping_add(head_end.wrapping_sub(DATA + carried));
         head_ended(http, side);
+        if side & 1 == RESPONSE && goes_on < end {
+            body::segment_of_body(http);
+        }
         return goes_on;
     }
     let goes_on = offset.wrapping_add(filled.wrapping_sub(DATA + carried));
     if line == 0 || cut {
-        if cut && half.stage == Stage::Head as u8 {
-            cut_field(half, line, filled);
+        if cut
+            && half.stage == Stage::Head as u8
+            && FIELDS.iter().any(|(_, name)| name.may_begin(half.word(line) | LOWER))
+        {
+            // Too long to be kept: its beginning tells a type, and a framing field that long is none.
+            keep(&mut half.lines[0], line | filled << 16 | FOLDED);
+            calls.field(side, 0);
         }
+        let half = &mut calls.http().halves[(side & 1) as usize];
         half.flags |= SKIPPING;
         half.carried = 0;
     } else {
@@ -149,12 +152,20 @@ pub fn lines<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, e
     goes_on
 }
 
+/// Reads the first line, which ends at `end`: [`MESSAGE`], [`UNEXPECTED`] or [`FOREIGN`].
+#[inline(always)]
+pub fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
+    if side & 1 == REQUEST { request_line(http, end) } else { status_line(http, end) }
+}
+
 /// Notes the lines of the window; the position behind the empty line, or 0 where there is none yet.
 #[inline(always)]
-fn find_lines(half: &mut Half, filled: u32, starting: bool) -> u32 {
+pub fn find_lines(http: &mut Http, side: u32) -> u32 {
+    let half = &mut http.halves[(side & 1) as usize];
+    let starting = half.stage == Stage::Start as u8;
     let mut base = 0;
     while base < POSITIONS {
-        if base >= filled {
+        if base >= kept(&half.filled) {
             break;
         }
         let newlines = matches(half.word(base), b'\n');
@@ -235,36 +246,37 @@ const fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// Reads the request line from [`Half::cursor`] to the newline at `end`, or of `cut` its beginning.
+/// Reads the request line from [`Half::cursor`] to the newline at `end`, or as much as there is of a longer one.
 #[inline(always)]
-fn request_line(http: &mut Http, end: u32, cut: bool) -> FirstLine {
+fn request_line(http: &mut Http, end: u32) -> u32 {
     let waiting = http.outstanding();
     let index = kept(&http.requests);
     let Http { exchange, ahead, halves, .. } = http;
     let half = &mut halves[REQUEST as usize];
     let start = kept(&half.cursor);
-    if !cut {
+    let is_whole = kept(&half.first) != 0;
+    if is_whole {
         let end = if half.byte(end.wrapping_sub(1)) == b'\r' { end.wrapping_sub(1) } else { end };
         // "GET / HTTP/1.1"
         if end.wrapping_sub(start) < 14 || end.wrapping_sub(start) > POSITIONS {
-            return FirstLine::Foreign;
+            return FOREIGN;
         }
         let version = half.words(end.wrapping_sub(8));
         if !names::VERSION.begins_exactly(version)
             || !half.byte(end.wrapping_sub(1)).is_ascii_digit()
             || half.byte(end.wrapping_sub(9)) != b' '
         {
-            return FirstLine::Foreign;
+            return FOREIGN;
         }
     }
-    let Some(method) = method(half, start) else { return FirstLine::Foreign };
+    let Some(method) = method(half, start) else { return FOREIGN };
     let target = kept(&half.cursor);
     let begins = half.byte(target);
     if begins != b'/' && begins != b'*' && begins | 0x20 != b'h' && method != names::CONNECT {
-        return FirstLine::Foreign;
+        return FOREIGN;
     }
     if waiting >= WAITING {
-        return FirstLine::Foreign;
+        return FOREIGN;
     }
     let bit = 1_u64 << (index & (WAITING - 1));
     let first = waiting == 0;
@@ -296,7 +308,7 @@ fn request_line(http: &mut Http, end: u32, cut: bool) -> FirstLine {
     mark(&mut http.tunnels, bit, method == names::CONNECT);
     http.exchange.in_flight = waiting + 1;
     keep(&mut http.requests, index.wrapping_add(1));
-    FirstLine::Message
+    MESSAGE
 }
 
 /// Sets or clears the bit of one request.
@@ -321,9 +333,12 @@ pub fn clear_response(exchange: &mut exchange::Exchange) {
     exchange.outcome = exchange::Outcome::Open as u8;
     if exchange.sent != 0 {
         exchange.sent = 0;
-        exchange.gaps = [0; crate::histogram::GAP_NS.len() + 1];
-        exchange.stalls = 0;
-        exchange.gap_sum_ns = 0;
+        // One by one: together they become a call of `memset`, which is a loop over bytes in BPF.
+        for count in &mut exchange.gaps {
+            keep(count, 0);
+        }
+        keep(&mut exchange.stalls, 0);
+        keep(&mut exchange.gap_sum_ns, 0);
     }
 }
 
@@ -384,7 +399,7 @@ fn copy_path(half: &Half, target: u32, path: &mut [u8; PATH_BYTES]) -> (u16, boo
 
 /// Reads the status line from [`Half::cursor`] on.
 #[inline(always)]
-fn status_line(http: &mut Http, end: u32) -> FirstLine {
+fn status_line(http: &mut Http, end: u32) -> u32 {
     const DIGITS: u64 = 0x30_3030;
     let half = &mut http.halves[1];
     let start = kept(&half.cursor);
@@ -393,24 +408,33 @@ fn status_line(http: &mut Http, end: u32) -> FirstLine {
         || !names::VERSION.begins_exactly(half.words(start))
         || half.byte(start.wrapping_add(8)) != b' '
     {
-        return FirstLine::Foreign;
+        return FOREIGN;
     }
     let digits = (half.word(start.wrapping_add(9)) & 0xff_ffff) ^ DIGITS;
     let (hundreds, tens, ones) = (digits & 0xff, digits >> 8 & 0xff, digits >> 16 & 0xff);
     if hundreds == 0 || hundreds > 9 || tens > 9 || ones > 9 {
-        return FirstLine::Foreign;
+        return FOREIGN;
     }
     half.status = (hundreds * 100 + tens * 10 + ones) as u16;
     if http.outstanding() > 0 {
-        return FirstLine::Message;
+        return MESSAGE;
     }
     keep(&mut http.unexpected, 1);
-    FirstLine::Unexpected
+    UNEXPECTED
+}
+
+/// Reads one of the lines that were noted.
+#[inline(always)]
+pub fn field(http: &mut Http, side: u32, index: u32) {
+    let half = &mut http.halves[(side & 1) as usize];
+    let entry = kept(&half.lines[(index & (LINES as u32 - 1)) as usize]);
+    let filled = kept(&half.filled);
+    read_field(half, entry & (POSITIONS - 1), entry >> 16 & (POSITIONS - 1), entry & FOLDED != 0, filled);
 }
 
 /// Reads a line that may be of one of [`FIELDS`], from `start` to the newline at `end`.
 #[inline(always)]
-fn field(half: &mut Half, start: u32, end: u32, folded: bool, filled: u32) {
+fn read_field(half: &mut Half, start: u32, end: u32, folded: bool, filled: u32) {
     let words = half.words(start);
     let mut found = None;
     for (field, name) in &FIELDS {
@@ -470,22 +494,6 @@ fn field(half: &mut Half, start: u32, end: u32, folded: bool, filled: u32) {
                 half.head |= WEBSOCKET;
             }
         }
-    }
-}
-
-/// A line too long to be kept; a framing field that long is none.
-#[inline(always)]
-fn cut_field(half: &mut Half, line: u32, filled: u32) {
-    let lower = half.word(line) | LOWER;
-    if FIELDS.iter().any(|(_, name)| name.may_begin(lower)) {
-        let words = half.words(line);
-        let frames = FIELDS.iter().any(|(field, name)| {
-            matches!(field, Field::ContentLength | Field::TransferEncoding) && name.begins(words)
-        });
-        if frames {
-            half.head |= BAD;
-        }
-        field(half, line, filled, false, filled + 2);
     }
 }
 

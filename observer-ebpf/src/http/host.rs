@@ -4,10 +4,9 @@
 use core::cell::{Ref, RefCell, UnsafeCell};
 
 use super::{
-    end,
+    Calls, body, end, events,
     exchange::{Exchange, Outcome, RequestAhead},
-    head::Segment,
-    segments::{self, Steps},
+    head, resync, segments,
     state::{Half, Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
 };
 
@@ -115,19 +114,21 @@ impl Connection {
     }
 }
 
-impl Steps for Connection {
+impl Calls for Connection {
     fn http(&self) -> &mut Http {
-        // SAFETY: one thread uses a connection, and every step takes the reference anew and keeps none across others,
-        // as it does in the kernel half.
+        // SAFETY: one thread uses a connection, and the framer takes the reference anew after each call, as it does in
+        // the kernel half.
         unsafe { &mut *self.http.get() }
     }
 
-    fn step(&self, side: u32, offset: u32, end: u32) -> u32 {
-        segments::step(self.http(), side, &Payload(&self.payload.borrow()), offset, end)
-    }
-
-    fn disorder(&self, side: u32, sequence: u32, length: u32) {
-        segments::disorder(self, side, sequence, length);
+    fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool {
+        let (offset, position, length) = (offset as usize, position as usize, length as usize);
+        let payload = self.payload.borrow();
+        let from = payload.get(offset..offset + length);
+        let to = half.window.get_mut(position..position + length);
+        let (Some(from), Some(to)) = (from, to) else { return false };
+        to.copy_from_slice(from);
+        true
     }
 
     fn send(&self, side: u32) {
@@ -142,18 +143,61 @@ impl Steps for Connection {
             http.exchange_sent();
         }
     }
-}
 
-struct Payload<'a>(&'a [u8]);
+    fn steps(&self, side: u32, offset: u32, end: u32) -> u32 {
+        segments::steps(self, side, offset, end)
+    }
 
-impl Segment for Payload<'_> {
-    fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool {
-        let (offset, position, length) = (offset as usize, position as usize, length as usize);
-        let from = self.0.get(offset..offset + length);
-        let to = half.window.get_mut(position..position + length);
-        let (Some(from), Some(to)) = (from, to) else { return false };
-        to.copy_from_slice(from);
-        true
+    fn step(&self, side: u32, offset: u32, end: u32) -> u32 {
+        segments::step(self, side, offset, end)
+    }
+
+    fn disorder(&self, side: u32, sequence: u32, length: u32) -> u32 {
+        let goes_on = segments::disorder(self.http(), side, sequence, length);
+        self.send(side);
+        goes_on
+    }
+
+    fn read_chunks(&self, side: u32, length: u32) -> u32 {
+        segments::read_chunks(self, side, length)
+    }
+
+    fn lines(&self, side: u32, offset: u32, end: u32) -> u32 {
+        let goes_on = head::lines(self, side, offset, end);
+        self.send(side);
+        goes_on
+    }
+
+    fn find_lines(&self, side: u32) -> u32 {
+        head::find_lines(self.http(), side)
+    }
+
+    fn has_event(&self) -> u32 {
+        events::has_event(self.http())
+    }
+
+    fn first_line(&self, side: u32, end: u32) -> u32 {
+        head::first_line(self.http(), side, end)
+    }
+
+    fn field(&self, side: u32, index: u32) {
+        head::field(self.http(), side, index);
+    }
+
+    fn body(&self, side: u32, offset: u32, end: u32) -> u32 {
+        let goes_on = body::body(self, side, offset, end);
+        self.send(side);
+        goes_on
+    }
+
+    fn frame(&self, side: u32, offset: u32, end: u32) -> u32 {
+        let goes_on = events::frame(self, side, offset, end);
+        self.send(side);
+        goes_on
+    }
+
+    fn resync(&self, side: u32, offset: u32, end: u32) -> u32 {
+        resync::resync(self, side, offset, end)
     }
 }
 

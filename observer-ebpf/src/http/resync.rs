@@ -2,20 +2,21 @@
 //! Only the beginning of a segment counts as the beginning of a message: text inside a body is not taken for one.
 
 use super::{
-    body, events,
+    Calls, body, events,
     exchange::{Body, Outcome, PREEXISTING},
-    head::{self, Segment, fill},
+    head::{self, fill},
     names::{self, EVENT_FIELDS},
     state::{ADOPTING, DATA, FRESH, Half, Http, LOAD, REQUEST, RESPONSE, Stage, keep, kept},
 };
 
 /// Looks at the segment's beginning; where framing goes on.
 #[inline(always)]
-pub fn resync<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, end: u32) -> u32 {
+pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let http = calls.http();
     let outstanding = http.outstanding();
     let half = &mut http.halves[(side & 1) as usize];
     half.carried = 0;
-    let Some(filled) = fill(half, segment, offset, end, LOAD) else { return end };
+    let Some(filled) = fill(half, calls, offset, end, LOAD) else { return end };
     if side & 1 == REQUEST {
         if !head::begins_request(half) {
             return end;

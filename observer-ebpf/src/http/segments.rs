@@ -2,10 +2,8 @@
 //! What comes ahead of a hole waits as an interval; where framing needed bytes that never came in order, it is lost.
 
 use super::{
-    body, events,
+    Calls, body,
     exchange::INCOMPLETE,
-    head::{self, Segment},
-    resync,
     state::{
         AHEAD, COUNTING_GUESS, FRESH, GUESSING, Half, Http, Interval, LOST, REQUEST, RESPONSE, Stage, keep,
         kept,
@@ -13,73 +11,91 @@ use super::{
 };
 
 /// Steps that one segment may take: heads of 64 KiB, and 64 KiB of small chunks, take fewer.
-pub const STEPS: u32 = 1024;
-
-/// How the steps are made: in the kernel half each is a function that the verifier looks at once.
-pub trait Steps {
-    /// The connection's state.
-    #[expect(
-        clippy::mut_from_ref,
-        reason = "the state is behind the kernel's pointer, made anew for each use"
-    )]
-    fn http(&self) -> &mut Http;
-    /// One call of [`step`].
-    fn step(&self, side: u32, offset: u32, end: u32) -> u32;
-    /// One call of [`disorder`].
-    fn disorder(&self, side: u32, sequence: u32, length: u32);
-    /// Sends what [`Half::send`] asks for.
-    fn send(&self, side: u32);
-}
-
+const STEPS: u32 = 1024;
 /// Takes a segment of `length` bytes at `sequence`.
 #[inline(always)]
-pub fn segment<T: Steps>(steps: &T, side: u32, sequence: u32, length: u32, now_ns: u64) {
-    let http = steps.http();
+pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
+    let http = calls.http();
     http.now_ns[(side & 1) as usize] = now_ns;
     let half = &mut http.halves[(side & 1) as usize];
     let seen = half.next.wrapping_sub(sequence);
-    if half.waiting != 0 || seen.cast_signed() < 0 {
-        steps.disorder(side, sequence, length);
-    } else if seen < length {
-        advance(steps, side, seen, length);
-        steps.http().halves[(side & 1) as usize].next = sequence.wrapping_add(length);
+    if half.waiting == 0 && seen.cast_signed() >= 0 {
+        if seen < length {
+            advance(calls, side, seen, length);
+            calls.http().halves[(side & 1) as usize].next = sequence.wrapping_add(length);
+        }
+        return;
+    }
+    half.stop = 0;
+    let mut round = 0;
+    while round < AHEAD + 2 {
+        let offset = calls.disorder(side, sequence, length);
+        if offset == READ_CHUNKS {
+            let read = calls.read_chunks(side, length);
+            if read != Interval::UNREAD {
+                let half = &mut calls.http().halves[(side & 1) as usize];
+                half.flags = half.flags & !GUESSING | COUNTING_GUESS;
+                calls.read_chunks(side, length);
+            }
+            wait(calls.http(), side, sequence, length, read);
+            return;
+        }
+        if offset >= length {
+            return;
+        }
+        let stop = calls.http().halves[(side & 1) as usize].stop;
+        advance(calls, side, offset, stop);
+        round += 1;
     }
 }
 
 /// Frames the segment's bytes from `offset` to `end`.
 #[inline(always)]
-fn advance<T: Steps>(steps: &T, side: u32, offset: u32, end: u32) {
-    let http = steps.http();
+fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
     if side & 1 == RESPONSE {
-        body::segment_of_body(http);
+        body::segment_of_body(calls.http());
     }
+    if calls.steps(side, offset, end) < end {
+        let half = &mut calls.http().halves[(side & 1) as usize];
+        half.flags |= LOST;
+        half.stage = Stage::Resync as u8;
+    }
+}
+
+/// Takes steps from `offset` to `end` of the segment; how far they came.
+#[inline(always)]
+pub fn steps<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     let mut offset = offset;
-    let mut step = 0;
-    while step < STEPS {
-        let http = steps.http();
-        let half = &mut http.halves[(side & 1) as usize];
-        // Bytes that nobody looks at need no call.
-        if half.flags & FRESH == 0 && is_skipped(kept(&half.stage)) {
-            offset = body::skip(http, side, offset, end);
-        } else {
-            offset = steps.step(side, offset, end);
-        }
-        if steps.http().halves[(side & 1) as usize].send != 0 {
-            steps.send(side);
-        }
+    let mut taken = 0;
+    while taken < STEPS {
+        offset = calls.step(side, offset, end);
         if offset >= end {
-            return;
+            break;
         }
-        step += 1;
+        taken += 1;
     }
-    let half = &mut steps.http().halves[(side & 1) as usize];
-    half.flags |= LOST;
-    half.stage = Stage::Resync as u8;
+    offset
+}
+
+/// Takes one step from `offset` of the segment on; where the next one begins.
+#[inline(always)]
+pub fn step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let half = &calls.http().halves[(side & 1) as usize];
+    let stage = kept(&half.stage);
+    if stage == Stage::ChunkSize as u8 || is_skipped(stage) {
+        calls.body(side, offset, end)
+    } else if stage == Stage::Start as u8 || stage == Stage::Head as u8 || stage == Stage::Trailer as u8 {
+        calls.lines(side, offset, end)
+    } else if stage == Stage::Frame as u8 {
+        calls.frame(side, offset, end)
+    } else {
+        calls.resync(side, offset, end)
+    }
 }
 
 /// Whether the bytes of a stage are passed over.
 #[inline(always)]
-const fn is_skipped(stage: u8) -> bool {
+pub const fn is_skipped(stage: u8) -> bool {
     const SKIPPED: u32 = 1 << Stage::Length as u32
         | 1 << Stage::Chunk as u32
         | 1 << Stage::ChunkEnd as u32
@@ -90,72 +106,50 @@ const fn is_skipped(stage: u8) -> bool {
     SKIPPED >> (stage & 31) & 1 != 0
 }
 
-/// Takes one step from `offset` of the segment on, with bytes that are looked at; where the next one begins.
-#[inline(always)]
-pub fn step<S: Segment>(http: &mut Http, side: u32, segment: &S, offset: u32, end: u32) -> u32 {
-    if offset >= end {
-        return end;
-    }
-    if side & 1 == REQUEST && http.upgraded != 0 && http.halves[0].stage == Stage::Start as u8 {
-        http.halves[0].stage = Stage::Frame as u8;
-    }
-    let half = &mut http.halves[(side & 1) as usize];
-    let stage = half.stage;
-    if half.flags & FRESH != 0 {
-        body::look_again(http, segment, offset, end);
-        return offset;
-    }
-    if stage == Stage::Start as u8 || stage == Stage::Head as u8 || stage == Stage::Trailer as u8 {
-        let goes_on = head::lines(http, side, segment, offset, end);
-        if side & 1 == RESPONSE && goes_on < end {
-            body::segment_of_body(http);
-        }
-        goes_on
-    } else if stage == Stage::ChunkSize as u8 {
-        body::chunk_size(http, side, segment, offset, end)
-    } else if stage == Stage::Frame as u8 {
-        events::frame(http, side, segment, offset, end)
-    } else if stage == Stage::Resync as u8 {
-        resync::resync(http, side, segment, offset, end)
-    } else {
-        body::skip(http, side, offset, end)
-    }
-}
+/// The segment is done with.
+pub const DONE: u32 = u32::MAX;
+/// The segment came too early and may be whole chunks.
+pub const READ_CHUNKS: u32 = u32::MAX - 1;
 
-/// Takes a segment where an earlier one is missing, or was.
+/// Looks at a segment where an earlier one is missing, or was: the offset from which its bytes are to be framed, up to
+/// [`Half::stop`], after which it is to be looked at again; or [`DONE`], or [`READ_CHUNKS`].
 #[inline(always)]
-pub fn disorder<T: Steps>(steps: &T, side: u32, sequence: u32, length: u32) {
-    let http = steps.http();
+pub fn disorder(http: &mut Http, side: u32, sequence: u32, length: u32) -> u32 {
     let half = &mut http.halves[(side & 1) as usize];
-    let end = sequence.wrapping_add(length);
-    let hole = sequence.wrapping_sub(half.next);
-    if hole.cast_signed() > 0 && !bridge(http, side, hole) {
-        wait(steps, side, sequence, length);
-        return;
-    }
-    if steps.http().halves[(side & 1) as usize].send != 0 {
-        steps.send(side);
-    }
-    let mut round = 0;
-    while round <= AHEAD {
-        let half = &mut steps.http().halves[(side & 1) as usize];
-        let from = kept(&half.next).wrapping_sub(sequence);
-        if from.cast_signed() >= 0 && from < length {
-            let stop = nearest(half, end).wrapping_sub(sequence);
-            let stop = if stop > length { length } else { stop };
-            if from < stop {
-                advance(steps, side, from, stop);
-                keep(&mut steps.http().halves[(side & 1) as usize].next, sequence.wrapping_add(stop));
+    if half.stop == 0 {
+        let hole = sequence.wrapping_sub(half.next);
+        if hole.cast_signed() > 0 && !bridge(http, side, hole) {
+            let half = &mut http.halves[(side & 1) as usize];
+            if waits(half, sequence) {
+                return DONE;
             }
+            if half.stage == Stage::ChunkSize as u8 && half.carried == 0 {
+                half.flags |= GUESSING;
+                return READ_CHUNKS;
+            }
+            wait(http, side, sequence, length, Interval::UNREAD);
+            return DONE;
         }
-        if !take_up(steps.http(), side) {
-            return;
+    } else {
+        half.next = sequence.wrapping_add(half.stop);
+        let mut taken = 0;
+        while taken < AHEAD && take_up(http, side) {
+            taken += 1;
         }
-        if steps.http().halves[(side & 1) as usize].send != 0 {
-            steps.send(side);
-        }
-        round += 1;
     }
+    let half = &mut http.halves[(side & 1) as usize];
+    let from = half.next.wrapping_sub(sequence);
+    if from >= length {
+        // All of it was seen, or what follows was: it may end in front of an interval.
+        return DONE;
+    }
+    let stop = nearest(half, sequence.wrapping_add(length)).wrapping_sub(sequence);
+    let stop = if stop > length { length } else { stop };
+    if from >= stop {
+        return DONE;
+    }
+    half.stop = stop;
+    from
 }
 
 /// Passes over `hole` bytes that did not come, if framing needs none of them.
@@ -187,7 +181,10 @@ fn lose(half: &mut Half, skipped: u32) {
     half.stage = Stage::Resync as u8;
     half.carried = 0;
     half.waiting = 0;
-    half.ahead = [Interval { start: 0, end: 0, read: 0 }; AHEAD];
+    for interval in &mut half.ahead {
+        keep(&mut interval.start, 0);
+        keep(&mut interval.end, 0);
+    }
 }
 
 /// Where the nearest interval ahead begins, or `end`.
@@ -246,20 +243,16 @@ fn take_up(http: &mut Http, side: u32) -> bool {
     true
 }
 
-/// Remembers a segment that came too early. One of whole chunks is counted now.
+/// Remembers a segment that came too early.
 #[inline(always)]
-fn wait<T: Steps>(steps: &T, side: u32, sequence: u32, length: u32) {
-    let half = &mut steps.http().halves[(side & 1) as usize];
+fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
+    let half = &mut http.halves[(side & 1) as usize];
+    half.flags &= !(GUESSING | COUNTING_GUESS);
     let end = sequence.wrapping_add(length);
     let mut free = AHEAD;
     for (index, interval) in half.ahead.iter().enumerate() {
         if interval.start == interval.end {
             free = index;
-        } else if sequence.wrapping_sub(interval.start).cast_signed() >= 0
-            && interval.end.wrapping_sub(sequence).cast_signed() > 0
-        {
-            // Seen before, at least its beginning.
-            return;
         }
     }
     if free >= AHEAD {
@@ -267,47 +260,36 @@ fn wait<T: Steps>(steps: &T, side: u32, sequence: u32, length: u32) {
         lose(half, skipped);
         return;
     }
-    let read = if half.stage == Stage::ChunkSize as u8 && half.carried == 0 {
-        guess(steps, side, length)
-    } else {
-        Interval::UNREAD
-    };
-    let half = &mut steps.http().halves[(side & 1) as usize];
     half.ahead[free & (AHEAD - 1)] = Interval { start: sequence, end, read };
     half.waiting += 1;
 }
 
-/// Reads a segment as chunks that begin and end with it; first without counting them.
+/// Whether the segment's beginning has waited before.
 #[inline(always)]
-fn guess<T: Steps>(steps: &T, side: u32, length: u32) -> u32 {
-    let index = (side & 1) as usize;
-    let half = &mut steps.http().halves[index];
-    half.flags |= GUESSING;
-    let read = guess_steps(steps, side, length);
-    steps.http().halves[index].flags &= !GUESSING;
-    if read != Interval::UNREAD {
-        steps.http().halves[index].flags |= COUNTING_GUESS;
-        guess_steps(steps, side, length);
-        steps.http().halves[index].flags &= !COUNTING_GUESS;
-    }
-    read
+fn waits(half: &Half, sequence: u32) -> bool {
+    half.ahead.iter().any(|interval| {
+        interval.start != interval.end
+            && sequence.wrapping_sub(interval.start).cast_signed() >= 0
+            && interval.end.wrapping_sub(sequence).cast_signed() > 0
+    })
 }
 
+/// Reads a segment from its beginning as chunks; what it is, as in [`Interval::read`].
 #[inline(always)]
-fn guess_steps<T: Steps>(steps: &T, side: u32, length: u32) -> u32 {
+pub fn read_chunks<C: Calls>(calls: &C, side: u32, length: u32) -> u32 {
     let index = (side & 1) as usize;
-    steps.http().halves[index].stage = Stage::ChunkSize as u8;
+    calls.http().halves[index].stage = Stage::ChunkSize as u8;
     let mut offset = 0;
-    let mut step = 0;
-    while step < STEPS && offset < length {
-        offset = steps.step(side, offset, length);
-        let stage = kept(&steps.http().halves[index].stage);
+    let mut taken = 0;
+    while taken < STEPS && offset < length {
+        offset = calls.step(side, offset, length);
+        let stage = kept(&calls.http().halves[index].stage);
         if stage == Stage::Start as u8 || stage == Stage::Resync as u8 {
             break;
         }
-        step += 1;
+        taken += 1;
     }
-    let half = &mut steps.http().halves[index];
+    let half = &mut calls.http().halves[index];
     let read = if offset != length || half.carried != 0 {
         Interval::UNREAD
     } else if half.stage == Stage::Start as u8 {

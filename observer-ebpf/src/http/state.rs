@@ -144,6 +144,10 @@ pub struct Half {
     pub first: u32,
     /// Position of what is being read. In memory as `number` is.
     pub cursor: u32,
+    /// Where the bytes in the window end. In memory as `number` is.
+    pub filled: u32,
+    /// Where the framing of the segment at hand pauses, 0 before it has begun.
+    pub stop: u32,
     /// How many of `lines` are in use.
     pub count: u32,
     /// [`CHUNKED`] and others, of the head at hand.
