@@ -8,10 +8,10 @@ use aya_ebpf::{
     bindings::{
         __sk_buff, BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP, BPF_SK_STORAGE_GET_F_CREATE,
     },
-    btf_maps::{RingBuf, SkStorage},
+    btf_maps::{PerCpuArray, RingBuf, SkStorage},
     cty::c_void,
     helpers::{
-        bpf_get_socket_cookie, bpf_ringbuf_output, bpf_ringbuf_query, bpf_skb_load_bytes,
+        bpf_get_socket_cookie, bpf_ringbuf_output, bpf_ringbuf_query, bpf_seq_write, bpf_skb_load_bytes,
         generated::bpf_sk_storage_get,
     },
     macros::btf_map,
@@ -24,11 +24,12 @@ use observer_ebpf::{
         head, resync, segments,
         state::{Half, Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
     },
+    l7::CELLS,
     lost::{Kind, Reason},
     peer::{CloseReason, Direction},
 };
 
-use crate::count::lost;
+use crate::{count::lost, sockets::WalkMeta};
 
 /// The framer's state of each connection of a target that has carried payload.
 #[btf_map]
@@ -37,6 +38,10 @@ static HTTP: SkStorage<Http> = SkStorage::new();
 /// Exchanges and requests ahead; sized by the agent (`limits.exchange_ring_bytes`).
 #[btf_map]
 static EXCHANGES: RingBuf<Exchange, 4_194_304> = RingBuf::new();
+
+/// Payload bytes by [`Protocol`].
+#[btf_map]
+static L7_BYTES: PerCpuArray<u64, { CELLS as usize }> = PerCpuArray::new();
 
 /// From when on a gap is a stall, nanoseconds (`streams.stall`).
 #[unsafe(no_mangle)]
@@ -85,7 +90,12 @@ pub(crate) unsafe fn segment(
     let side = side(connection, outgoing);
     segments::segment(&Packet { skb, http, payload }, side, sequence, length, now_ns);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
-    unsafe { count_loss(http, side) };
+    unsafe {
+        count_loss(http, side);
+        if let Some(bytes) = L7_BYTES.get_ptr_mut((*http).protocol(side) as u32) {
+            *bytes += u64::from(length);
+        }
+    }
 }
 
 /// Which half outgoing or incoming bytes of the connection belong to.
@@ -132,6 +142,48 @@ fn make(
     }
     Some(made)
 }
+
+/// Context of an iterator over [`HTTP`], as [`sockets::WalkContext`] is of one over connections.
+#[repr(C)]
+struct WalkContext {
+    meta: *const WalkMeta,
+    map: *const c_void,
+    socket: *mut c_void,
+    value: *const Http,
+}
+
+/// Reports every exchange that is under way to whoever reads the iterator: a stream that stays open for hours is on
+/// its socket alone.
+#[unsafe(link_section = "iter/bpf_sk_storage_map")]
+#[unsafe(no_mangle)]
+extern "C" fn exchange_walk(ctx: *const WalkContext) -> i32 {
+    // SAFETY: the kernel calls with a valid context; the verifier knows the types of its members.
+    unsafe {
+        let (socket, value) = ((*ctx).socket, (*ctx).value);
+        if socket.is_null() || value.is_null() {
+            return 0;
+        }
+        let outstanding = (*value).requests.wrapping_sub((*value).responses);
+        if outstanding == 0 || (*value).exchange.outcome != Outcome::Open as u8 {
+            return 0;
+        }
+        // A full buffer makes the kernel call again for the same socket.
+        let exchange = (&raw const (*value).exchange).cast::<u8>();
+        let write = |from: *const u8, length: usize| {
+            bpf_seq_write((*(*ctx).meta).seq, from.cast_mut().cast(), length as u32);
+        };
+        write(exchange, IN_FLIGHT);
+        write(ptr::from_ref(&outstanding).cast(), size_of::<u32>());
+        write(
+            exchange.add(IN_FLIGHT + size_of::<u32>()),
+            size_of::<Exchange>() - IN_FLIGHT - size_of::<u32>(),
+        );
+    }
+    0
+}
+
+/// Where the number of unanswered requests is in an exchange; it is the connection's and not kept there.
+const IN_FLIGHT: usize = core::mem::offset_of!(Exchange, in_flight);
 
 /// The side's FIN passed.
 ///

@@ -304,8 +304,8 @@ struct WalkContext {
 
 /// `struct bpf_iter_meta`, include/linux/bpf.h.
 #[repr(C)]
-struct WalkMeta {
-    seq: *mut seq_file,
+pub(crate) struct WalkMeta {
+    pub(crate) seq: *mut seq_file,
 }
 
 /// Reports every open connection of every target to whoever reads the iterator: bytes of a connection that stays

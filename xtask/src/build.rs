@@ -65,11 +65,14 @@ pub(crate) fn kernel_options(
         .args(objects.iter().flat_map(|object| ["--bin", object]))
         .args(["-Zbuild-std=core", "--target", BPF_TARGET, "--target-dir"])
         .arg(kernel_target_dir())
-        // BTF is made from the debug information; `bpf_target_arch` selects the layout of registers in aya-ebpf.
+        // BTF is made from the debug information; `bpf_target_arch` selects the layout of registers in aya-ebpf. Without
+        // the feature a word of text is put together from eight loads of a byte; the verifier accepts unaligned loads
+        // on both architectures.
         .env(
             "RUSTFLAGS",
             format!(
-                "-Clinker={linker} -Clink-arg=--btf -Cdebuginfo=2 --cfg=bpf_target_arch=\"{ARCH}\" {more_flags}"
+                "-Clinker={linker} -Clink-arg=--btf -Clink-arg=--cpu-features=+allows-misaligned-mem-access \
+                 -Cdebuginfo=2 --cfg=bpf_target_arch=\"{ARCH}\" {more_flags}"
             ),
         );
     Ok(())

@@ -83,7 +83,9 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
         let mut end_of_first = kept(&half.first);
         if end_of_first == 0 {
             if rest > 0 && line != 0 && !may_start(half.byte(line), side) {
-                keep(&mut half.stage, Stage::Opaque as u8);
+                // A handshake record of TLS (RFC 8446 section 5.1).
+                let is_tls = half.byte(line) == 22 && half.byte(line + 1) == 3;
+                http.tls = u8::from(is_tls);
                 http.give_up();
                 return end;
             }

@@ -2,6 +2,7 @@
 //! Its only users are this module's steps, one direction at a time; each direction writes only its own half.
 
 use super::exchange::{Exchange, RequestAhead};
+use crate::l7::Protocol;
 
 /// The half of the bytes that flow from client to server.
 pub const REQUEST: u32 = 0;
@@ -206,8 +207,10 @@ pub struct Http {
     pub preexisting: u8,
     /// A response came that no request was seen for.
     pub unexpected: u8,
+    /// The connection began like TLS.
+    pub tls: u8,
     /// Padding.
-    pub padding: [u8; 3],
+    pub padding: [u8; 2],
 }
 
 impl Half {
@@ -253,6 +256,21 @@ impl Http {
     #[inline(always)]
     pub fn outstanding(&self) -> u32 {
         kept(&self.requests).wrapping_sub(kept(&self.responses))
+    }
+
+    /// What the bytes of a half are now.
+    #[inline(always)]
+    pub fn protocol(&self, side: u32) -> Protocol {
+        let stage = kept(&self.halves[(side & 1) as usize].stage);
+        if self.tls != 0 {
+            Protocol::Tls
+        } else if stage == Stage::Opaque as u8 || stage == Stage::Resync as u8 {
+            Protocol::Unknown
+        } else if self.upgraded != 0 {
+            Protocol::WebSocket
+        } else {
+            Protocol::Http
+        }
     }
 
     /// Gives up on the connection for good.
