@@ -127,6 +127,8 @@ fn make(
         let http = &mut *made;
         http.exchange.target = connection.peer.target;
         http.exchange.direction = connection.peer.direction;
+        // Zero of an inbound connection, like all of its peer.
+        http.exchange.port = connection.peer.port;
         http.exchange.id = bpf_get_socket_cookie(skb.cast());
         http.stall_ns = STALL_NS.load();
         http.halves[(incoming_side & 1) as usize].next = connection.received_base;

@@ -1,6 +1,8 @@
 //! One run of the agent: takes the port, loads the kernel half, attaches, serves, and takes it all back.
 //! In the order in which things may fail, so that nothing is attached by an agent that cannot serve.
 
+mod sources;
+
 use std::{future, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
@@ -11,31 +13,20 @@ use tokio::{
     time,
 };
 
+use self::sources::Observed;
 use crate::{
     collectors::{
-        Registry,
-        agent::{Agent, BuildInfo},
-        app_events::AppEventCollector,
-        cgroup::mounts::CgroupMounts,
-        container::ContainerCollector,
-        exchanges::{self, Exchanges, FromKernel, StreamTimes},
-        http::HttpCollector,
-        kernel::KernelCollector,
+        exchanges::{Exchanges, FromKernel},
         overflow::LabelOverflow,
-        process::ProcessCollector,
-        scraper::Scraper,
-        streams::StreamCollector,
-        target::TargetCollector,
-        tcp::TcpCollector,
     },
     config::Config,
     kernel::{
-        Kernel, Loaded, Options, Records,
+        Kernel, Loaded, Options,
         probe::{self, Verdict},
     },
     profiles::Profiles,
     server::{self, Readiness, Sources},
-    targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
+    targets::{self, Handle, Inventory, cgroups::Hierarchy},
 };
 
 /// The host's /proc.
@@ -98,20 +89,13 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     }
 
     let overflow = LabelOverflow::default();
-    let exchanges = Arc::new(Exchanges::new(
-        Arc::new(handle.clone()),
-        FromKernel { kernel: Arc::clone(&kernel), ring: Arc::clone(&exchange_ring) },
-        exchanges::Settings {
-            times: StreamTimes { after: config.streams.after, stall: config.streams.stall },
-            routes: config.limits.routes as usize,
-            profiles,
-            overflow: overflow.clone(),
-            records: records.clone(),
-        },
-    ));
+    let source = FromKernel { kernel: Arc::clone(&kernel), ring: Arc::clone(&exchange_ring) };
+    let settings = sources::exchange_settings(config, profiles, overflow.clone(), records.clone());
+    let exchanges = Arc::new(Exchanges::new(Arc::new(handle.clone()), source, settings));
     let taken_in = Arc::clone(&exchanges);
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
-    let scraper = scraper(config, &hierarchy, &kernel, records, &handle, overflow, exchanges)?;
+    let observed = Observed { kernel, records, exchanges, targets: Arc::new(handle.clone()), overflow };
+    let scraper = sources::scraper(config, &hierarchy, observed)?;
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
     let sources =
@@ -151,39 +135,6 @@ fn require_host() -> anyhow::Result<()> {
         bail!("this host cannot run observer (`observer check` shows all):\n  {}", lacks.join("\n  "));
     }
     Ok(())
-}
-
-/// All collectors, with what they read from.
-fn scraper(
-    config: &Config,
-    hierarchy: &Hierarchy,
-    kernel: &Arc<Kernel>,
-    records: Records,
-    handle: &Handle,
-    overflow: LabelOverflow,
-    exchanges: Arc<Exchanges>,
-) -> anyhow::Result<Scraper> {
-    let proc_root = Path::new(PROC);
-    let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
-    let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
-    let roles = config.limits.process_roles as usize;
-    let mut registry = Registry::default();
-    registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
-    registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(kernel)));
-    registry.register(HttpCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
-    registry.register(StreamCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
-    registry.register(AppEventCollector::new(Arc::clone(&targets), exchanges));
-    registry.register(ProcessCollector::new(
-        Arc::clone(&targets),
-        proc_root.to_owned(),
-        Arc::clone(&mounts),
-        overflow.clone(),
-        roles,
-    ));
-    registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
-    registry.register(KernelCollector::new(Arc::clone(kernel), records));
-    let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
-    Ok(Scraper::new(registry, agent, config.metrics.prefix.as_str()))
 }
 
 async fn watch_readiness(handle: Handle, readiness: Readiness) {

@@ -115,8 +115,10 @@ pub struct Exchange {
     pub body: u8,
     /// [`Outcome`].
     pub outcome: u8,
+    /// The server's port, host byte order, of an outbound connection; 0 of an inbound one.
+    pub port: u16,
     /// Padding, always zero.
-    pub padding: u32,
+    pub padding: u16,
     /// The request's target without its query, as it was sent.
     pub path: [u8; PATH_BYTES],
     /// Times between two events, over [`GAP_NS`]; the last bucket above every bound.

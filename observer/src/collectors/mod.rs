@@ -18,6 +18,7 @@ pub mod scraper;
 pub mod streams;
 pub mod target;
 pub mod tcp;
+pub mod upstream;
 
 use std::time::Instant;
 

@@ -1,16 +1,17 @@
 //! Every metric of the agent by collector, without an agent: what the reference is made from.
 //! A collector that is not here fails the end-to-end test that compares a scrape with the reference.
 
-use super::{Metric, agent, app_events, container, http, kernel, process, streams, target, tcp};
+use super::{Metric, agent, app_events, container, http, kernel, process, streams, target, tcp, upstream};
 
 /// Each collector's name and metrics, in the order of a scrape.
-pub fn reference() -> [(&'static str, &'static [Metric]); 9] {
+pub fn reference() -> [(&'static str, &'static [Metric]); 10] {
     [
         ("target", &target::METRICS),
         ("tcp", &tcp::METRICS),
         ("http", &http::METRICS),
         ("streams", &streams::METRICS),
         ("app_events", &app_events::METRICS),
+        ("upstream", &upstream::METRICS),
         ("process", &process::METRICS),
         ("container", &container::METRICS),
         ("kernel", &kernel::METRICS),

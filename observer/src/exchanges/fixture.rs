@@ -41,6 +41,7 @@ pub(crate) fn exchange() -> Exchange {
         direction: 0,
         body: Body::Known as u8,
         outcome: Outcome::Completed as u8,
+        port: 0,
         padding: 0,
         path,
         gaps: [0; 15],

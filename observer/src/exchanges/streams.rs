@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use observer_ebpf::http::exchange::{Body, Exchange};
 
-use super::http::{elapsed, is_preexisting};
+use super::http::{elapsed, end, is_preexisting};
 
 /// Value of the label `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,12 +36,17 @@ pub fn kind(exchange: &Exchange, route_streams: bool, after: Duration, now_ns: u
     } else if is(Body::WebSocket) {
         return Some(Kind::WebSocket);
     }
-    let until = if exchange.ended_ns == 0 { now_ns } else { exchange.ended_ns };
+    let until = until(exchange, now_ns);
     let lasts = || {
         let answer = (exchange.response_ns != 0).then(|| until.saturating_sub(exchange.response_ns));
         is(Body::Unknown) && answer.is_some_and(|answer| u128::from(answer) > after.as_nanos())
     };
     (is_preexisting(exchange) || route_streams || lasts()).then_some(Kind::Chunked)
+}
+
+/// The end of an exchange, or now while it is open.
+fn until(exchange: &Exchange, now_ns: u64) -> u64 {
+    if end(exchange).is_some() { exchange.ended_ns } else { now_ns }
 }
 
 /// What a stream has done so far, or since it was last looked at. First what was sent, then what was received.
@@ -64,7 +69,7 @@ impl Progress {
     /// `stall` is a stall while it lasts already, and also where the end ends it. The kernel half counts it when
     /// it is over: then it lasts no more.
     pub fn of(exchange: &Exchange, stall: Duration, now_ns: u64) -> Self {
-        let until = if exchange.ended_ns == 0 { now_ns } else { exchange.ended_ns };
+        let until = until(exchange, now_ns);
         let silence = if exchange.last_event_ns == 0 { None } else { elapsed(exchange.last_event_ns, until) };
         let stalled = silence.is_some_and(|silence| u128::from(silence) > stall.as_nanos());
         Self {
@@ -103,7 +108,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::http::exchange::PREEXISTING;
+    use observer_ebpf::http::exchange::{Outcome, PREEXISTING};
 
     use super::*;
     use crate::exchanges::fixture::{at, exchange};
@@ -112,7 +117,8 @@ mod tests {
     const STALL: Duration = Duration::from_secs(10);
 
     fn of(body: Body, ended_ms: Option<u64>) -> Exchange {
-        Exchange { body: body as u8, ended_ns: ended_ms.map_or(0, at), ..exchange() }
+        let outcome = if ended_ms.is_some() { Outcome::Completed } else { Outcome::Open };
+        Exchange { body: body as u8, outcome: outcome as u8, ended_ns: ended_ms.map_or(0, at), ..exchange() }
     }
 
     #[test]
@@ -152,7 +158,16 @@ mod tests {
         let first = Progress::of(&open, STALL, at(41)).added(&mut shown);
         assert_eq!((first.bytes, first.chunks, first.gaps[3], first.gap_sum_ns), ([2000, 100], [1, 0], 2, 5));
         assert_eq!(Progress::of(&open, STALL, at(42)).added(&mut shown), Progress::default());
-        let ended = Exchange { response_bytes: 2500, sent: 3, gaps: [0; 15], gap_sum_ns: 0, ..open };
+        let outcome = Outcome::Completed as u8;
+        let ended = Exchange {
+            response_bytes: 2500,
+            sent: 3,
+            gaps: [0; 15],
+            gap_sum_ns: 0,
+            outcome,
+            ended_ns: at(43),
+            ..open
+        };
         let rest = Progress::of(&ended, STALL, at(43)).added(&mut shown);
         assert_eq!((rest.bytes, rest.chunks, rest.gaps, rest.gap_sum_ns), ([500, 0], [2, 0], [0; 15], 0));
     }
@@ -171,7 +186,7 @@ mod tests {
         let goes_on = Exchange { stalls: 1, last_event_ns: at(21_000), ..open };
         assert_eq!(stalls(&goes_on, &mut shown, 21_001), 0);
         assert_eq!(stalls(&goes_on, &mut shown, 40_000), 1);
-        let ended = Exchange { ended_ns: at(41_000), ..goes_on };
+        let ended = Exchange { ended_ns: at(41_000), outcome: Outcome::Completed as u8, ..goes_on };
         assert_eq!(stalls(&ended, &mut shown, 50_000), 0);
         assert_eq!(stalls(&ended, &mut Progress::default(), 0), 2);
     }

@@ -4,12 +4,14 @@
 mod events;
 mod histogram;
 mod requests;
+mod settings;
 mod state;
 mod streams;
 mod table;
 mod target;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 
 use std::{
     collections::HashMap,
@@ -18,17 +20,15 @@ use std::{
 
 use observer_ebpf::http::exchange::Exchange;
 
+pub use self::settings::{Settings, StreamTimes};
 use self::state::State;
-pub(super) use self::{requests::Requests, state::Open, streams::Streams, table::Row, target::TargetCounts};
-pub use self::{state::Settings, target::StreamTimes};
-use super::{Metric, http};
+pub(super) use self::{
+    requests::Requests, state::Open, streams::Streams, table::Row, target::TargetCounts, upstreams::Upstreams,
+};
 use crate::{
     kernel::{self, ExchangeRing, Kernel, Record},
     targets::{TargetId, TargetList},
 };
-
-/// The metric under which routes past their budget are counted; others have the same routes.
-static ROUTE_OVERFLOW: &Metric = &http::METRICS[0];
 
 /// Where exchanges come from: the kernel half, and in tests a script.
 pub trait ExchangeSource: Send + Sync {
@@ -76,7 +76,7 @@ impl Exchanges {
         source: impl ExchangeSource + 'static,
         settings: Settings,
     ) -> Self {
-        settings.overflow.declare(ROUTE_OVERFLOW, "route");
+        settings.declare();
         Self { source: Box::new(source), state: Mutex::new(State::new(targets, settings)) }
     }
 

@@ -9,20 +9,14 @@ use observer_ebpf::{
     peer::Direction,
 };
 
-use super::{
-    streams::Live,
-    target::{StreamTimes, TargetCounts},
-};
+use super::{settings::Settings, streams::Live, target::TargetCounts};
 use crate::{
-    collectors::{exchanges::ROUTE_OVERFLOW, overflow::LabelOverflow},
     exchanges::{
         ahead::Ahead,
         http::{self, has, is_self_call},
-        routes::Router,
     },
-    kernel::{Read, Record, Records},
-    profiles::Profiles,
-    targets::{Target, TargetId, TargetList},
+    kernel::{Read, Record},
+    targets::{TargetId, TargetList},
 };
 
 /// Exchanges that may wait for their target: attaching to many cgroups at once takes a moment.
@@ -30,20 +24,6 @@ const WAITING: usize = 4096;
 /// Walks that an open stream may be missed by: one that ended just before the first is known by the second to have
 /// ended, unless its record was lost.
 const MISSED: u64 = 2;
-
-/// What exchanges are counted with.
-pub struct Settings {
-    /// Streams by their times.
-    pub times: StreamTimes,
-    /// Values of the label `route` per target.
-    pub routes: usize,
-    /// What the apps' routes mean.
-    pub profiles: Profiles,
-    /// Where routes past their budget are counted.
-    pub overflow: LabelOverflow,
-    /// Where records that mean nothing are counted.
-    pub records: Records,
-}
 
 /// The counts of all targets.
 pub(super) struct State {
@@ -142,10 +122,11 @@ impl State {
         } else {
             exchange
         };
-        if exchange.direction == Direction::Inbound as u8
-            && let Some(target) = self.targets.get_mut(&exchange.target)
-        {
+        let Some(target) = self.targets.get_mut(&exchange.target) else { return };
+        if exchange.direction == Direction::Inbound as u8 {
             target.ended(exchange, live, self.settings.times);
+        } else if !is_self_call(exchange) {
+            target.upstreams.ended(exchange);
         }
     }
 
@@ -203,19 +184,11 @@ impl State {
         }
         let list = self.list.targets();
         self.highest = list.iter().map(|target| target.id).fold(self.highest, u32::max);
-        let Some(router) = list.iter().find(|target| target.id == id).and_then(|target| self.router(target))
-        else {
+        let target = list.iter().find(|target| target.id == id);
+        let Some(routers) = target.and_then(|target| self.settings.routers(&target.labels.app)) else {
             return false;
         };
-        self.targets.insert(id, TargetCounts::new(router));
+        self.targets.insert(id, TargetCounts::new(routers));
         true
-    }
-
-    /// The routes of a target; `None` only where there is not even the profile of everything that has no other.
-    fn router(&self, target: &Target) -> Option<Router> {
-        let profile = self.settings.profiles.for_app(&target.labels.app)?;
-        let overflow = self.settings.overflow.clone();
-        let router = Router::new(profile, self.settings.routes);
-        Some(router.on_overflow(move || overflow.record(ROUTE_OVERFLOW, "route")))
     }
 }

@@ -1,14 +1,16 @@
 //! What is counted of one target's exchanges, and where each belongs.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use observer_ebpf::http::exchange::{Exchange, METHODS};
 
 use super::{
     events::EventCounts,
     requests::Requests,
+    settings::{Routers, StreamTimes},
     streams::{Live, Streams},
     table::{Routes, Row, Table},
+    upstreams::Upstreams,
 };
 use crate::exchanges::{
     events::{End, Event},
@@ -16,15 +18,6 @@ use crate::exchanges::{
     routes::Router,
     streams::{self, KINDS, Kind, Progress},
 };
-
-/// When an answer is a stream, and when a stream has stalled (`streams.after`, `streams.stall`).
-#[derive(Clone, Copy, Debug)]
-pub struct StreamTimes {
-    /// How long the body of an answer of unknown length takes when it is one.
-    pub after: Duration,
-    /// How long a gap is when it is a stall.
-    pub stall: Duration,
-}
 
 /// The counts of one target.
 #[derive(Debug)]
@@ -37,6 +30,7 @@ pub(in crate::collectors) struct TargetCounts {
     pub(in crate::collectors) streams: Table<Streams, { KINDS.len() }>,
     pub(in crate::collectors) self_calls: Table<u64, 1>,
     pub(in crate::collectors) events: EventCounts,
+    pub(in crate::collectors) upstreams: Upstreams,
     /// Requests that are no streams and had no end at the last walk.
     pub(in crate::collectors) in_flight: u64,
 }
@@ -50,15 +44,16 @@ struct Place {
 }
 
 impl TargetCounts {
-    /// Counts by the routes of `router`.
-    pub(super) fn new(router: Router) -> Self {
+    /// Counts by these routes.
+    pub(super) fn new(routers: Routers) -> Self {
         Self {
-            router,
+            router: routers.served,
             routes: Routes::default(),
             requests: Table::default(),
             streams: Table::default(),
             self_calls: Table::default(),
             events: EventCounts::default(),
+            upstreams: Upstreams::new(routers.asked),
             in_flight: 0,
         }
     }

@@ -164,3 +164,14 @@ fn a_target_that_left_takes_its_open_streams_along() {
     case.scrape().expect_none("chat_streams_active", &[]);
     assert_eq!(case.exchanges.state.lock().unwrap().live_streams(), 0);
 }
+
+#[test]
+fn a_walk_that_breaks_off_fails_its_collector_and_the_counts_are_still_served() {
+    let case = Case::of("");
+    case.end([exchange()]);
+    case.open(1000, &[still_open(&Exchange { id: 5, ..stream() })]);
+    case.script.0.lock().unwrap().broken = Some("the walk broke off");
+    let scraped = case.scrape();
+    scraped.expect("chat_http_requests_total", &[], 1.0);
+    scraped.expect("chat_streams_active", &[], 1.0);
+}

@@ -17,7 +17,7 @@ use super::{ExchangeSource, Exchanges, Settings, StreamTimes};
 use crate::{
     collectors::{
         Families, Registry, app_events::AppEventCollector, http::HttpCollector, overflow::LabelOverflow,
-        streams::StreamCollector,
+        streams::StreamCollector, upstream::UpstreamCollector,
     },
     exchanges::fixture::at,
     kernel::{Record, Records},
@@ -31,6 +31,8 @@ struct Script {
     records: Vec<Record>,
     open: Vec<Exchange>,
     now_ns: u64,
+    /// Why the walk fails.
+    broken: Option<&'static str>,
     targets: Vec<Target>,
 }
 
@@ -46,7 +48,7 @@ impl ExchangeSource for Shared {
     fn walk(&self, visit: &mut dyn FnMut(&Exchange)) -> anyhow::Result<()> {
         let open = self.0.lock().unwrap().open.clone();
         open.iter().for_each(visit);
-        Ok(())
+        self.0.lock().unwrap().broken.map_or(Ok(()), |why| Err(anyhow::anyhow!(why)))
     }
 
     fn now_ns(&self) -> u64 {
@@ -96,7 +98,8 @@ impl Case {
         let mut registry = Registry::default();
         registry.register(HttpCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
         registry.register(StreamCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
-        registry.register(AppEventCollector::new(targets, Arc::clone(&exchanges)));
+        registry.register(AppEventCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+        registry.register(UpstreamCollector::new(targets, Arc::clone(&exchanges)));
         Self { script, registry, exchanges, overflow, records }
     }
 
@@ -125,9 +128,13 @@ impl Case {
 
     fn scrape(&self) -> Scraped {
         let mut families = Families::new("chat");
-        for outcome in self.registry.collect(&mut families) {
-            assert!(outcome.success, "{}", outcome.collector);
-        }
+        let outcomes = self.registry.collect(&mut families);
+        let failed: Vec<_> = outcomes.iter().filter(|outcome| !outcome.success).collect();
+        let broken = self.script.0.lock().unwrap().broken.is_some();
+        assert_eq!(
+            failed.iter().map(|outcome| outcome.collector).collect::<Vec<_>>(),
+            ["http"][..usize::from(broken)]
+        );
         Scraped(String::from_utf8(families.encode().unwrap()).unwrap())
     }
 }

@@ -1,0 +1,74 @@
+//! All collectors of the agent, with what they read from and what the configuration says of them.
+
+use std::{path::Path, sync::Arc};
+
+use super::PROC;
+use crate::{
+    collectors::{
+        Registry,
+        agent::{Agent, BuildInfo},
+        app_events::AppEventCollector,
+        cgroup::mounts::CgroupMounts,
+        container::ContainerCollector,
+        exchanges::{Exchanges, Settings, StreamTimes},
+        http::HttpCollector,
+        kernel::KernelCollector,
+        overflow::LabelOverflow,
+        process::ProcessCollector,
+        scraper::Scraper,
+        streams::StreamCollector,
+        target::TargetCollector,
+        tcp::TcpCollector,
+        upstream::UpstreamCollector,
+    },
+    config::Config,
+    kernel::{Kernel, Records},
+    profiles::Profiles,
+    targets::{TargetList, cgroups::Hierarchy},
+};
+
+/// What collectors read from.
+pub(super) struct Observed {
+    pub(super) kernel: Arc<Kernel>,
+    pub(super) records: Records,
+    pub(super) exchanges: Arc<Exchanges>,
+    pub(super) targets: Arc<dyn TargetList>,
+    pub(super) overflow: LabelOverflow,
+}
+
+/// What exchanges are counted with.
+pub(super) fn exchange_settings(
+    config: &Config,
+    profiles: Profiles,
+    overflow: LabelOverflow,
+    records: Records,
+) -> Settings {
+    let times = StreamTimes { after: config.streams.after, stall: config.streams.stall };
+    Settings { times, routes: config.limits.routes as usize, profiles, overflow, records }
+}
+
+/// All collectors, in the order of a scrape.
+pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed) -> anyhow::Result<Scraper> {
+    let Observed { kernel, records, exchanges, targets, overflow } = observed;
+    let proc_root = Path::new(PROC);
+    let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
+    let roles = config.limits.process_roles as usize;
+    let mut registry = Registry::default();
+    registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
+    registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(&kernel)));
+    registry.register(HttpCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+    registry.register(StreamCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+    registry.register(AppEventCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
+    registry.register(UpstreamCollector::new(Arc::clone(&targets), exchanges));
+    registry.register(ProcessCollector::new(
+        Arc::clone(&targets),
+        proc_root.to_owned(),
+        Arc::clone(&mounts),
+        overflow.clone(),
+        roles,
+    ));
+    registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
+    registry.register(KernelCollector::new(kernel, records));
+    let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
+    Ok(Scraper::new(registry, agent, config.metrics.prefix.as_str()))
+}
