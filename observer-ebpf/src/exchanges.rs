@@ -11,8 +11,8 @@ use aya_ebpf::{
     btf_maps::{PerCpuArray, RingBuf, SkStorage},
     cty::c_void,
     helpers::{
-        bpf_get_socket_cookie, bpf_ringbuf_output, bpf_ringbuf_query, bpf_seq_write, bpf_skb_load_bytes,
-        generated::bpf_sk_storage_get,
+        bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_ringbuf_output, bpf_ringbuf_query, bpf_seq_write,
+        bpf_skb_load_bytes, generated::bpf_sk_storage_get,
     },
     macros::btf_map,
 };
@@ -20,16 +20,16 @@ use observer_ebpf::{
     connection::{Connection, PREEXISTING},
     http::{
         Calls, body, end, events,
-        exchange::{Exchange, Outcome},
+        exchange::{Exchange, Outcome, SELF_CALL},
         head, resync, segments,
-        state::{Half, Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
+        state::{Half, Http, LOAD, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
     },
     l7::CELLS,
     lost::{Kind, Reason},
     peer::{CloseReason, Direction},
 };
 
-use crate::{count::lost, sockets::WalkMeta};
+use crate::{count::lost, packets, sockets::WalkMeta};
 
 /// The framer's state of each connection of a target that has carried payload.
 #[btf_map]
@@ -88,6 +88,11 @@ pub(crate) unsafe fn segment(
         },
     };
     let side = side(connection, outgoing);
+    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    let early = unsafe { (*http).early };
+    if early != 0 {
+        take_early(skb, http, connection, early);
+    }
     segments::segment(&Packet { skb, http, payload }, side, sequence, length, now_ns);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
     unsafe {
@@ -103,6 +108,109 @@ pub(crate) unsafe fn segment(
 fn side(connection: &Connection, outgoing: bool) -> u32 {
     let accepted = connection.peer.direction == Direction::Inbound as u8;
     if accepted == outgoing { RESPONSE } else { REQUEST }
+}
+
+/// The first bytes of a connection that came with the acknowledgement of its handshake, for lack of the one before it:
+/// the kernel shows them to the programs of the listener's cgroup, when the connection's socket does not exist yet.
+#[repr(C)]
+struct Early {
+    /// The sequence number of the first byte.
+    sequence: u32,
+    /// How many bytes are here, 0 if none.
+    length: u32,
+    /// When they came.
+    now_ns: u64,
+    /// The bytes, and room to read a window beyond them.
+    bytes: [u8; EARLY_BYTES + LOAD as usize],
+}
+
+/// Room for a segment on an Ethernet: a power of two.
+const EARLY_BYTES: usize = 2048;
+
+/// What the listeners of this CPU saw last; the socket is made within the same interrupt.
+#[btf_map]
+static LAST_EARLY: PerCpuArray<Early, 1> = PerCpuArray::new();
+
+/// What came early, on the socket that it is for.
+#[btf_map]
+static EARLY: SkStorage<Early> = SkStorage::new();
+
+/// Notes payload that came to a listener.
+#[inline(always)]
+pub(crate) fn came_early(skb: *mut __sk_buff, sequence: u32, payload: u32, length: u32) {
+    let Some(early) = LAST_EARLY.get_ptr_mut(0) else { return };
+    let length = if length > EARLY_BYTES as u32 { EARLY_BYTES as u32 } else { length };
+    let length = (length.wrapping_sub(1) & (EARLY_BYTES as u32 - 1)) + 1;
+    // SAFETY: a valid cell of this CPU, which only this interrupt uses; it has room for the most that is loaded.
+    unsafe {
+        (*early).sequence = sequence;
+        (*early).now_ns = bpf_ktime_get_ns();
+        let bytes = (&raw mut (*early).bytes).cast();
+        let loaded = bpf_skb_load_bytes(skb.cast(), payload, bytes, length) == 0;
+        (*early).length = if loaded { length } else { 0 };
+    }
+}
+
+/// Gives a new connection what came early for it.
+///
+/// # Safety
+/// `socket` is a socket pointer of the program's context, not null.
+#[inline(always)]
+pub(crate) unsafe fn accepted(socket: *mut c_void, next: u32) {
+    let Some(early) = LAST_EARLY.get_ptr_mut(0) else { return };
+    // SAFETY: a valid cell of this CPU; the helper copies it.
+    unsafe {
+        if (*early).length == 0 {
+            return;
+        }
+        if (*early).sequence == next {
+            let map = ptr::from_ref(&EARLY).cast_mut().cast();
+            bpf_sk_storage_get(map, socket, early.cast(), BPF_SK_STORAGE_GET_F_CREATE.into());
+        }
+        (*early).length = 0;
+    }
+}
+
+/// What came early for the connection of a packet.
+#[inline(always)]
+fn early(skb: *mut __sk_buff) -> Option<&'static Early> {
+    // SAFETY: a field of the program's context.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    let map = ptr::from_ref(&EARLY).cast_mut().cast();
+    // SAFETY: the context's socket, not null; without the flag to create, the helper only looks up. The storage lives as
+    // long as its socket, which the running program holds.
+    unsafe { bpf_sk_storage_get(map, socket.cast(), ptr::null_mut(), 0).cast::<Early>().as_ref() }
+}
+
+/// Loads what came early into the window of the request half.
+#[inline(always)]
+fn load_early(packet: &Packet, offset: u32, position: u32) -> u32 {
+    let Some(early) = early(packet.skb) else { return 0 };
+    let half = &mut packet.http().halves[REQUEST as usize];
+    let mut copied = 0;
+    while copied < LOAD {
+        let from = (offset.wrapping_add(copied) & (EARLY_BYTES as u32 - 1)) as usize;
+        // SAFETY: behind the bytes there is room for a window.
+        let word = unsafe { early.bytes.as_ptr().add(from).cast::<u64>().read_unaligned() };
+        half.set_word(position.wrapping_add(copied), word);
+        copied += 8;
+    }
+    1
+}
+
+/// Frames what came early, before anything else of the connection.
+#[inline(always)]
+fn take_early(skb: *mut __sk_buff, http: *mut Http, connection: &Connection, length: u32) {
+    let packet = Packet { skb, http, payload: 0 };
+    if let Some(early) = early(skb) {
+        packet.http().now_ns[REQUEST as usize] = early.now_ns;
+        packet.steps(REQUEST, 0, length);
+        packet.http().halves[REQUEST as usize].next = connection.received_base.wrapping_add(length);
+    }
+    packet.http().early = 0;
 }
 
 #[inline(always)]
@@ -131,6 +239,12 @@ fn make(
         http.exchange.port = connection.peer.port;
         http.exchange.id = bpf_get_socket_cookie(skb.cast());
         http.stall_ns = STALL_NS.load();
+        if packets::calls_itself(skb, socket.cast(), connection.peer.target) != 0 {
+            http.flags = SELF_CALL;
+        }
+        if let Some(early) = early(skb) {
+            http.early = early.length;
+        }
         http.halves[(incoming_side & 1) as usize].next = connection.received_base;
         http.halves[(outgoing_side & 1) as usize].next = connection.sent_base;
         if connection.flags & PREEXISTING != 0 {
@@ -292,6 +406,9 @@ impl Calls for Packet {
 
     #[inline(always)]
     fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool {
+        if self.http().early != 0 {
+            return http_early(self.skb, offset, position) != 0;
+        }
         // SAFETY: the window has room for the most that is loaded behind the most that is carried.
         unsafe {
             let to = half.window.as_mut_ptr().add(position as usize);
@@ -428,6 +545,10 @@ functions! {
     /// [`head::find_lines`]
     fn http_find_lines(packet, side; 0) {
         head::find_lines(packet.http(), side)
+    } else 0;
+    /// [`load_early`]
+    fn http_early(packet, offset, position; 0) {
+        load_early(&packet, offset, position)
     } else 0;
     /// [`events::has_event`]
     fn http_has_event(packet; 0) {

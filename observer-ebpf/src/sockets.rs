@@ -157,6 +157,10 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
     if connection.peer.target != target {
         return None;
     }
+    if connection.stage != CONNECTING {
+        // SAFETY: `socket` is the context's and not null.
+        unsafe { exchanges::accepted(socket, (*ctx.ops).rcv_nxt) };
+    }
     let attempted = (connection.stage == CONNECTING).then_some(connection.since_ns);
     connection.stage = OPEN;
     connection.since_ns = now;

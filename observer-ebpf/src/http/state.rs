@@ -206,6 +206,8 @@ pub struct Http {
     pub stall_ns: u64,
     /// What all exchanges of the connection have in [`Exchange::flags`].
     pub flags: u16,
+    /// Bytes of the request that came before the connection's socket was made, not framed yet.
+    pub early: u32,
     /// The connection became a WebSocket.
     pub upgraded: u8,
     /// The connection was open before the agent attached, and what is under way may be older too.
@@ -217,7 +219,7 @@ pub struct Http {
     /// The connection began like TLS.
     pub tls: u8,
     /// Padding.
-    pub padding: u8,
+    pub padding: [u8; 5],
 }
 
 impl Half {
