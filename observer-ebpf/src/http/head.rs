@@ -72,10 +72,8 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     keep(&mut half.count, 0);
     keep(&mut half.first, 0);
     keep(&mut half.line, if skipping { 0 } else { DATA });
-    let head_end = calls.find_lines(side);
-
-    let http = calls.http();
-    let half = &mut http.halves[(side & 1) as usize];
+    find_lines(half, starting);
+    let head_end = kept(&half.head_end);
     let line = kept(&half.line);
     let rest = filled.wrapping_sub(line);
     let cut = head_end == 0 && line != 0 && rest > CARRY;
@@ -95,9 +93,8 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
             }
         }
         if end_of_first != 0 {
-            let read = calls.first_line(side, end_of_first);
+            let read = first_line(http, side, end_of_first);
             if read != MESSAGE {
-                let http = calls.http();
                 if read == UNEXPECTED {
                     let half = &mut http.halves[(side & 1) as usize];
                     half.stage = Stage::Resync as u8;
@@ -107,7 +104,7 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
                 }
                 return end;
             }
-            calls.http().halves[(side & 1) as usize].stage = Stage::Head as u8;
+            http.halves[(side & 1) as usize].stage = Stage::Head as u8;
         }
     }
     let count = kept(&calls.http().halves[(side & 1) as usize].count);
@@ -155,31 +152,31 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
 }
 
 /// Reads the first line, which ends at `end`: [`MESSAGE`], [`UNEXPECTED`] or [`FOREIGN`].
-#[inline(always)]
-pub fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
+#[inline(never)]
+fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
     if side & 1 == REQUEST { request_line(http, end) } else { status_line(http, end) }
 }
 
-/// Notes the lines of the window; the position behind the empty line, or 0 where there is none yet.
-#[inline(always)]
-pub fn find_lines(http: &mut Http, side: u32) -> u32 {
-    let half = &mut http.halves[(side & 1) as usize];
-    let starting = half.stage == Stage::Start as u8;
+/// Notes the lines of the window. [`Half::head_end`] is then the position behind the empty line, or 0 where there is
+/// none yet.
+#[inline(never)]
+fn find_lines(half: &mut Half, starting: bool) {
+    keep(&mut half.head_end, 0);
     let mut base = 0;
     while base < POSITIONS {
         if base >= kept(&half.filled) {
-            break;
+            return;
         }
         let newlines = matches(half.word(base), b'\n');
         if newlines != 0 {
             let end = lines_end(half, base, newlines, starting);
             if end != 0 {
-                return end;
+                keep(&mut half.head_end, end);
+                return;
             }
         }
         base += 8;
     }
-    0
 }
 
 /// Lines end in the word at `base`.
@@ -271,7 +268,11 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
             return FOREIGN;
         }
     }
-    let Some(method) = method(half, start) else { return FOREIGN };
+    read_method(half, start);
+    let method = kept(&half.number) as u8;
+    if method > names::OTHER {
+        return FOREIGN;
+    }
     let target = kept(&half.cursor);
     let begins = half.byte(target);
     if begins != b'/' && begins != b'*' && begins | 0x20 != b'h' && method != names::CONNECT {
@@ -283,8 +284,9 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     let bit = 1_u64 << (index & (WAITING - 1));
     let first = waiting == 0;
     let path = if first { &mut exchange.path } else { &mut ahead.path };
-    let (length, cut) = copy_path(half, target, path);
-    let cut = if cut { PATH_CUT } else { 0 };
+    copy_path(half, target, path);
+    let length = kept(&half.number) as u16;
+    let (length, cut) = if length > PATH_BYTES as u16 { (PATH_BYTES as u16, PATH_CUT) } else { (length, 0) };
     if first {
         exchange.started_ns = half.started_ns;
         exchange.index = index;
@@ -344,41 +346,49 @@ pub fn clear_response(exchange: &mut exchange::Exchange) {
     }
 }
 
-/// The number of the method at `start`; leaves [`Half::cursor`] behind it and its space.
+/// What [`Half::number`] is where no method is.
+const NO_METHOD: u64 = 255;
+
+/// Makes [`Half::number`] that of the method at `start`, or [`NO_METHOD`]; leaves [`Half::cursor`] behind it and its
+/// space.
 #[inline(always)]
-fn method(half: &mut Half, start: u32) -> Option<u8> {
+fn read_method(half: &mut Half, start: u32) {
     const LONGEST: u32 = 20;
+    keep(&mut half.number, NO_METHOD);
     let words = half.words(start);
     for (number, name) in METHODS.iter().enumerate() {
         if name.begins_exactly(words) {
+            keep(&mut half.number, number as u64);
             keep(&mut half.cursor, start.wrapping_add(name.length));
-            return Some(number as u8);
+            return;
         }
     }
     let mut length = 0;
     while length < LONGEST {
         let byte = half.byte(start.wrapping_add(length));
         if byte == b' ' && length > 0 {
+            keep(&mut half.number, u64::from(names::OTHER));
             keep(&mut half.cursor, start.wrapping_add(length + 1));
-            return Some(names::OTHER);
+            return;
         }
         if !byte.is_ascii_uppercase() && byte != b'-' && byte != b'_' {
-            return None;
+            return;
         }
         length += 1;
     }
-    None
 }
 
 /// Whether the window begins like a request.
 #[inline(always)]
 pub fn begins_request(half: &mut Half) -> bool {
-    method(half, DATA).is_some() && matches!(half.byte(kept(&half.cursor)), b'/' | b'*' | b'h')
+    read_method(half, DATA);
+    kept(&half.number) != NO_METHOD && matches!(half.byte(kept(&half.cursor)), b'/' | b'*' | b'h')
 }
 
-/// Copies the path at `target`, up to its query; its length and whether it was longer.
+/// Copies the path at `target`, up to its query; [`Half::number`] is then its length, or more if it is longer.
 #[inline(always)]
-fn copy_path(half: &Half, target: u32, path: &mut [u8; PATH_BYTES]) -> (u16, bool) {
+fn copy_path(half: &mut Half, target: u32, path: &mut [u8; PATH_BYTES]) {
+    keep(&mut half.number, PATH_BYTES as u64 + 1);
     let mut copied = 0;
     while copied < PATH_BYTES as u32 {
         let word = half.word(target.wrapping_add(copied));
@@ -392,11 +402,11 @@ fn copy_path(half: &Half, target: u32, path: &mut [u8; PATH_BYTES]) -> (u16, boo
         // SAFETY: `copied` is a multiple of 8 below the length of the path, which is one too.
         unsafe { path.as_mut_ptr().add(copied as usize).cast::<u64>().write_unaligned(word) };
         if stops != 0 {
-            return ((copied + rest) as u16, false);
+            keep(&mut half.number, u64::from(copied + rest));
+            return;
         }
         copied += 8;
     }
-    (PATH_BYTES as u16, true)
 }
 
 /// Reads the status line from [`Half::cursor`] on.

@@ -54,10 +54,25 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
     if side & 1 == RESPONSE {
         body::segment_of_body(calls.http());
     }
-    if calls.steps(side, offset, end) < end {
+    // Nearly every segment takes one step.
+    let offset = first_step(calls, side, offset, end);
+    if offset < end && calls.steps(side, offset, end) < end {
         let half = &mut calls.http().halves[(side & 1) as usize];
         half.flags |= LOST;
         half.stage = Stage::Resync as u8;
+    }
+}
+
+/// The first step, if it is one of the frequent ones.
+#[inline(always)]
+fn first_step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let stage = kept(&calls.http().halves[(side & 1) as usize].stage);
+    if stage == Stage::Start as u8 {
+        calls.lines(side, offset, end)
+    } else if stage == Stage::ChunkSize as u8 || is_skipped(stage) {
+        calls.body(side, offset, end)
+    } else {
+        offset
     }
 }
 
