@@ -448,6 +448,16 @@ impl Calls for Packet {
     }
 
     #[inline(always)]
+    fn find_lines(&self, side: u32) -> u32 {
+        http_find_lines(self.skb, side)
+    }
+
+    #[inline(always)]
+    fn first_line(&self, side: u32, end: u32) -> u32 {
+        http_first_line(self.skb, side, end)
+    }
+
+    #[inline(always)]
     fn has_event(&self) -> u32 {
         http_has_event(self.skb)
     }
@@ -536,6 +546,14 @@ functions! {
     fn http_early(packet, offset, position; 0) {
         load_early(&packet, offset, position)
     } else 0;
+    /// [`head::find_lines`]
+    fn http_find_lines(packet, side; 0) {
+        head::find_lines(packet.http(), side)
+    } else 0;
+    /// [`head::first_line`]
+    fn http_first_line(packet, side, end; 0) {
+        head::first_line(packet.http(), side, end)
+    } else head::FOREIGN;
     /// [`events::has_event`]
     fn http_has_event(packet; 0) {
         events::has_event(packet.http())

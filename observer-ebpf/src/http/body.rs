@@ -131,10 +131,10 @@ pub fn chunk_size<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 
         }
         return end;
     }
-    let size = kept(&half.number);
+    let bytes = kept(&half.number);
     half.carried = 0;
     let mut position = newline + 1;
-    if size == 0 {
+    if bytes == 0 {
         half.stage = Stage::Trailer as u8;
         if position + 2 <= filled && half.byte(position) == b'\r' && half.byte(position + 1) == b'\n' {
             position += 2;
@@ -142,14 +142,14 @@ pub fn chunk_size<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 
         }
     } else {
         half.stage = Stage::Chunk as u8;
-        half.remaining = size;
+        half.remaining = bytes;
         half.flags &= !(FRESH | FRESH_NEXT | MID_LINE);
         if half.flags & GUESSING != 0 {
             // Not counted yet.
         } else if looks {
             let available = filled.wrapping_sub(position);
-            let whole = size <= u64::from(available);
-            let available = if whole { size as u32 } else { available };
+            let whole = bytes <= u64::from(available);
+            let available = if whole { bytes as u32 } else { available };
             let look = events::look(calls, position, available, whole);
             settle(calls.http(), look);
         } else if side & 1 == RESPONSE {

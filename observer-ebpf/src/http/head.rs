@@ -62,7 +62,7 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
         half.stage = Stage::Resync as u8;
         return end;
     };
-    half.set_word(0, if starting || skipping { 0 } else { (b'\n' as u64) << 56 });
+    half.set_word(0, if starting || skipping { 0 } else { u64::from(b'\n') << 56 });
     if half.flags & FRAMING_LINE != 0 {
         half.flags &= !FRAMING_LINE;
         if is_blank(half.byte(DATA)) {
@@ -72,40 +72,15 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     keep(&mut half.count, 0);
     keep(&mut half.first, 0);
     keep(&mut half.line, if skipping { 0 } else { DATA });
-    find_lines(half, starting);
-    let head_end = kept(&half.head_end);
+    let head_end = calls.find_lines(side);
+
+    let http = calls.http();
+    let half = &mut http.halves[(side & 1) as usize];
     let line = kept(&half.line);
     let rest = filled.wrapping_sub(line);
     let cut = head_end == 0 && line != 0 && rest > CARRY;
-    if starting {
-        let mut end_of_first = kept(&half.first);
-        if end_of_first == 0 {
-            if rest > 0 && line != 0 && !may_start(half.byte(line), side) {
-                // A handshake record of TLS (RFC 8446 section 5.1).
-                let is_tls = half.byte(line) == 22 && half.byte(line + 1) == 3;
-                http.tls = u8::from(is_tls);
-                http.give_up();
-                return end;
-            }
-            if cut {
-                keep(&mut half.cursor, line);
-                end_of_first = filled;
-            }
-        }
-        if end_of_first != 0 {
-            let read = first_line(http, side, end_of_first);
-            if read != MESSAGE {
-                if read == UNEXPECTED {
-                    let half = &mut http.halves[(side & 1) as usize];
-                    half.stage = Stage::Resync as u8;
-                    half.carried = 0;
-                } else {
-                    http.give_up();
-                }
-                return end;
-            }
-            http.halves[(side & 1) as usize].stage = Stage::Head as u8;
-        }
+    if starting && !start(calls, side, cut) {
+        return end;
     }
     let count = kept(&calls.http().halves[(side & 1) as usize].count);
     let mut index = 0;
@@ -151,32 +126,72 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     goes_on
 }
 
+/// Reads a message's first line if it is at hand, or as much of it as is kept if it is `cut`; whether the message is to
+/// be framed.
+#[inline(always)]
+fn start<C: Calls>(calls: &C, side: u32, cut: bool) -> bool {
+    let http = calls.http();
+    let half = &mut http.halves[(side & 1) as usize];
+    let (line, filled) = (kept(&half.line), kept(&half.filled));
+    let mut end_of_first = kept(&half.first);
+    if end_of_first == 0 {
+        if filled != line && line != 0 && !may_start(half.byte(line), side) {
+            // A handshake record of TLS (RFC 8446 section 5.1).
+            let is_tls = half.byte(line) == 22 && half.byte(line + 1) == 3;
+            http.tls = u8::from(is_tls);
+            http.give_up();
+            return false;
+        }
+        if cut {
+            keep(&mut half.cursor, line);
+            end_of_first = filled;
+        }
+    }
+    if end_of_first == 0 {
+        return true;
+    }
+    let read = calls.first_line(side, end_of_first);
+    let http = calls.http();
+    let half = &mut http.halves[(side & 1) as usize];
+    if read == MESSAGE {
+        half.stage = Stage::Head as u8;
+        return true;
+    }
+    if read == UNEXPECTED {
+        half.stage = Stage::Resync as u8;
+        half.carried = 0;
+    } else {
+        http.give_up();
+    }
+    false
+}
+
 /// Reads the first line, which ends at `end`: [`MESSAGE`], [`UNEXPECTED`] or [`FOREIGN`].
-#[inline(never)]
-fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
+#[inline(always)]
+pub fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
     if side & 1 == REQUEST { request_line(http, end) } else { status_line(http, end) }
 }
 
-/// Notes the lines of the window. [`Half::head_end`] is then the position behind the empty line, or 0 where there is
-/// none yet.
-#[inline(never)]
-fn find_lines(half: &mut Half, starting: bool) {
-    keep(&mut half.head_end, 0);
+/// Notes the lines of the window; the position behind the empty line, or 0 where there is none yet.
+#[inline(always)]
+pub fn find_lines(http: &mut Http, side: u32) -> u32 {
+    let half = &mut http.halves[(side & 1) as usize];
+    let starting = half.stage == Stage::Start as u8;
     let mut base = 0;
     while base < POSITIONS {
         if base >= kept(&half.filled) {
-            return;
+            break;
         }
         let newlines = matches(half.word(base), b'\n');
         if newlines != 0 {
             let end = lines_end(half, base, newlines, starting);
             if end != 0 {
-                keep(&mut half.head_end, end);
-                return;
+                return end;
             }
         }
         base += 8;
     }
+    0
 }
 
 /// Lines end in the word at `base`.

@@ -168,6 +168,14 @@ impl Calls for Connection {
         goes_on
     }
 
+    fn find_lines(&self, side: u32) -> u32 {
+        head::find_lines(self.http(), side)
+    }
+
+    fn first_line(&self, side: u32, end: u32) -> u32 {
+        head::first_line(self.http(), side, end)
+    }
+
     fn has_event(&self) -> u32 {
         events::has_event(self.http())
     }

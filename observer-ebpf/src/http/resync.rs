@@ -42,10 +42,10 @@ pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     if http.preexisting == 0 || outstanding > 0 {
         return end;
     }
-    let Some((size, data)) = body::whole_size_line(half, filled) else { return end };
+    let Some((bytes, data)) = body::whole_size_line(half, filled) else { return end };
     let half = &mut http.halves[1];
     half.stage = Stage::Chunk as u8;
-    half.remaining = size;
+    half.remaining = bytes;
     half.flags |= FRESH | ADOPTING;
     offset.wrapping_add(data - DATA)
 }

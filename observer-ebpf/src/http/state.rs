@@ -152,10 +152,6 @@ pub struct Half {
     pub cursor: u32,
     /// Where the bytes in the window end. In memory as `number` is.
     pub filled: u32,
-    /// Where the head ends, 0 while that is not known. In memory as `number` is.
-    pub head_end: u32,
-    /// Padding.
-    pub padding: u32,
     /// Where the framing of the segment at hand pauses, 0 before it has begun.
     pub stop: u32,
     /// How many of `lines` are in use.

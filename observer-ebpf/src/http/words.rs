@@ -42,6 +42,9 @@ pub struct Text {
 
 impl Text {
     /// `text` in small letters.
+    ///
+    /// # Panics
+    /// While compiling, if the text is empty or longer than 24 bytes.
     pub const fn new(text: &str) -> Self {
         let bytes = text.as_bytes();
         assert!(!bytes.is_empty() && bytes.len() <= 24, "a text has 1 to 24 bytes");
@@ -93,7 +96,7 @@ mod tests {
                 core::array::from_fn(|index| if places & (1 << index) == 0 { b'\n' + 1 } else { b'\n' });
             let found = matches(u64::from_le_bytes(bytes), b'\n');
             assert_eq!(first(found), places.trailing_zeros());
-            assert_eq!(last(found), 31 - places.leading_zeros());
+            assert_eq!(last(found), places.ilog2());
             assert_eq!(found.count_ones(), places.count_ones());
         }
     }
