@@ -12,4 +12,5 @@ pub mod metrics;
 pub mod namespace;
 pub mod process;
 pub mod puppet;
+pub mod streams;
 pub mod traffic;
