@@ -84,7 +84,7 @@ impl Comparison {
         for metric in REQUEST_METRICS {
             let [_, route] = group.labels;
             let what = format!("{} {metric}", route.1);
-            self.0.push(Row { what, driver: 0.0, observer: metrics.sum(metric, &[route]), tolerance: 0.0 });
+            self.push(what, 0.0, metrics.sum(metric, &[route]), 0.0);
         }
     }
 
@@ -131,12 +131,14 @@ impl Comparison {
         self.count(&count, group, &count, &[], known.len() as u64, metrics);
         let sum = format!("{metric}_sum");
         let [kind, route] = group.labels;
-        self.0.push(Row {
-            what: format!("{} {} {sum}", kind.1, route.1),
-            driver: known.iter().sum::<Duration>().as_secs_f64(),
-            observer: metrics.sum(&sum, &group.labels),
-            tolerance: SLACK.as_secs_f64() * group.records.len() as f64,
-        });
+        let tolerance = SLACK.as_secs_f64() * group.records.len() as f64;
+        let driver = known.iter().sum::<Duration>().as_secs_f64();
+        self.push(
+            format!("{} {} {sum}", kind.1, route.1),
+            driver,
+            metrics.sum(&sum, &group.labels),
+            tolerance,
+        );
     }
 
     fn count(
@@ -150,12 +152,13 @@ impl Comparison {
     ) {
         let [kind, route] = group.labels;
         let labels: Vec<(&str, &str)> = group.labels.iter().chain(more).copied().collect();
-        self.0.push(Row {
-            what: format!("{} {} {what}", kind.1, route.1),
-            driver: known as f64,
-            observer: metrics.sum(metric, &labels),
-            tolerance: 0.0,
-        });
+        let observer = metrics.sum(metric, &labels);
+        self.push(format!("{} {} {what}", kind.1, route.1), known as f64, observer, 0.0);
+    }
+
+    /// Adds a figure; a tolerance of 0 means a count.
+    pub(super) fn push(&mut self, what: String, driver: f64, observer: f64, tolerance: f64) {
+        self.0.push(Row { what, driver, observer, tolerance });
     }
 
     /// Whether every figure is the same on both sides.

@@ -4,5 +4,6 @@
 pub mod compare;
 pub mod http;
 pub mod record;
+pub mod requests;
 pub mod server;
 pub mod websocket;

@@ -1,0 +1,57 @@
+//! Answers that are requests and no streams, beside the agent's metrics.
+//! What decides is how long a body takes whose length was not said first.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::{
+    compare::Comparison,
+    http::{Request, connect},
+};
+use crate::metrics::Metrics;
+
+/// A request that was answered to the end.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The label `route`.
+    pub route: String,
+    /// Body without framing.
+    pub bytes: usize,
+    /// From just before the request was sent until the last byte was read.
+    pub duration: Duration,
+}
+
+/// Sends `request` on a connection of its own and reads the answer, which must be 200.
+pub async fn ask(server: std::net::SocketAddr, request: &Request) -> Result<Answered> {
+    let mut connection = connect(server).await?;
+    let begun = Instant::now();
+    connection.send(request.method, &request.target, &request.headers, &request.body).await?;
+    let head = connection.head().await?;
+    ensure!(head.status == 200, "{} answered {}", request.target, head.status);
+    let bytes = connection.body(head).await?.len();
+    Ok(Answered { route: request.route.clone(), bytes, duration: begun.elapsed() })
+}
+
+impl Answered {
+    /// Beside `metrics`, in which nothing else has its route.
+    pub fn compare(&self, metrics: &Metrics) -> Comparison {
+        let Self { route, bytes, duration } = self;
+        let labels = [("method", "GET"), ("route", route.as_str())];
+        let answered = [labels[0], labels[1], ("status_code", "200")];
+        let mut comparison = Comparison::default();
+        let mut row = |known: f64, metric: &str, labels: &[(&str, &str)], tolerance: f64| {
+            let observer = metrics.sum(metric, labels);
+            comparison.push(format!("{route} {metric}"), known, observer, tolerance);
+        };
+        row(1.0, "chat_http_requests_total", &answered, 0.0);
+        row(1.0, "chat_http_request_duration_seconds_count", &labels, 0.0);
+        row(duration.as_secs_f64(), "chat_http_request_duration_seconds_sum", &labels, 0.05);
+        row(1.0, "chat_http_time_to_first_byte_seconds_count", &labels, 0.0);
+        row(*bytes as f64, "chat_http_response_size_bytes_sum", &labels, 0.0);
+        for metric in ["chat_streams_total", "chat_streams_active", "chat_stream_duration_seconds_count"] {
+            row(0.0, metric, &labels[1..], 0.0);
+        }
+        comparison
+    }
+}
