@@ -2,6 +2,7 @@
 //! `demo` is the chat service, its load generator and the live demonstration; `bench` measures what observing costs.
 
 pub mod agent;
+pub mod apps;
 pub mod bench;
 pub mod bpf;
 pub mod cgroup;

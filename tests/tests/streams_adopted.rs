@@ -42,7 +42,8 @@ enum Then {
 async fn begin(connection: Connection, id: u32) -> Result<HttpStream> {
     let (kind, path) =
         if id.is_multiple_of(2) { (Kind::Sse, "/sse/early") } else { (Kind::Ndjson, "/ndjson/early") };
-    let mut stream = HttpStream::open(connection, &Request::get(id, kind, path, "events=50&interval=200")).await?;
+    let mut stream =
+        HttpStream::open(connection, &Request::get(id, kind, path, "events=50&interval=200")).await?;
     stream.take(3).await?;
     Ok(stream)
 }
@@ -126,8 +127,7 @@ fn expect(agent: &Agent, when: &str, expected: [u32; 4]) -> Result<()> {
         ]
     };
     let [active, completed, left, requests] = expected.map(f64::from);
-    let expected =
-        [active, completed, left, requests, active, completed + left, requests, requests, 0.0];
+    let expected = [active, completed, left, requests, active, completed + left, requests, requests, 0.0];
     let equal = |metrics: &Metrics| {
         seen(metrics).iter().zip(&expected).all(|(seen, expected)| (seen - expected).abs() < 0.5)
     };

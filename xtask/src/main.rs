@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `bench`, `check`, `metrics-doc`.
-//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages` and `linker`.
+//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages`,
+//! `apps` and `linker`.
 
+mod apps;
 mod bench;
 mod build;
 mod check;
