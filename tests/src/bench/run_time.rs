@@ -74,7 +74,7 @@ pub struct Runs {
 
 impl Runs {
     /// Of one of the observer's programs, as its metrics show them.
-    fn of_program(metrics: &Metrics, program: &str) -> Result<Self> {
+    pub(super) fn of_program(metrics: &Metrics, program: &str) -> Result<Self> {
         let value = |name| {
             let found = metrics.get(name, &[("program", program)]);
             found.with_context(|| format!("the observer shows no {name} of {program}"))

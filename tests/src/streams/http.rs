@@ -77,6 +77,7 @@ impl HttpStream {
     pub async fn open(mut connection: Connection, request: &Request) -> Result<Self> {
         let Request { id, kind, method, ref target, ref route, ref headers, ref body, encoded } = *request;
         let mut recorder = Recorder::start(id, kind, route);
+        recorder.request_body(body.len());
         connection.send(method, target, headers, body).await?;
         let head = connection.head().await.with_context(|| format!("the head of {target}"))?;
         recorder.headers(head.status);

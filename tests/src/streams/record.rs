@@ -92,7 +92,7 @@ pub struct Record {
     pub duration: Duration,
     /// From the target.
     pub sent: Counted,
-    /// To the target; of an HTTP stream nothing.
+    /// To the target; of an HTTP stream the body of its request, which is no message.
     pub received: Counted,
 }
 
@@ -121,6 +121,11 @@ impl Recorder {
             received: Counted::default(),
         };
         Self { record, started: Instant::now(), last_event: None }
+    }
+
+    /// So many bytes are the request's body.
+    pub fn request_body(&mut self, bytes: usize) {
+        self.record.received.bytes += bytes as u64;
     }
 
     /// The response head came.
