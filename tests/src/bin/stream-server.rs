@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use tests::process::raise_file_limit;
 
@@ -18,6 +18,9 @@ const HEAD: &[u8] =
 /// As long as a token in OpenAI's format with its names shortened.
 const CHUNK: &[u8] = b"2d\r\ndata: {\"choices\":[{\"delta\":{\"t\":\"word \"}}]}\n\n\r\n";
 const END: &[u8] = b"0\r\n\r\n";
+
+/// One writes some 100,000 chunks a second at most, with nothing else to do.
+const THREADS: usize = 2;
 
 /// Less is not worth a sleep.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
@@ -60,13 +63,32 @@ fn serve(arguments: &Arguments) -> Result<()> {
     let mut clients = clients?;
     println!("open");
     thread::sleep(Duration::from_millis(arguments.rest));
-    let interval = Duration::from_millis(arguments.interval);
     let begun = Instant::now();
-    let mut written: u64 = 0;
+    let share = clients.len().div_ceil(THREADS).max(1);
+    thread::scope(|scope| {
+        let stream = |clients| scope.spawn(move || stream(clients, begun, arguments));
+        let threads: Vec<_> = clients.chunks_mut(share).map(stream).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
+    })?;
+    for client in &mut clients {
+        client.write_all(END).context("cannot end a stream")?;
+    }
+    println!("done {}", u64::from(arguments.streams) * u64::from(arguments.chunks));
+    // The clients close; a server that ended first would show other ends.
+    for client in &mut clients {
+        client.set_nonblocking(false).context("cannot wait for a client")?;
+        client.read_to_end(&mut Vec::new()).context("cannot wait for a client")?;
+    }
+    Ok(())
+}
+
+/// Sends the chunks of `clients`, spread over the interval as those of independent streams are.
+fn stream(clients: &mut [TcpStream], begun: Instant, arguments: &Arguments) -> Result<()> {
+    let interval = Duration::from_millis(arguments.interval);
+    let streams = u32::try_from(clients.len()).context("too many clients")?;
     for round in 0..arguments.chunks {
         for (client, number) in clients.iter_mut().zip(0..) {
-            // Spread over the interval, as independent streams are.
-            let due = begun + interval * round + interval * number / arguments.streams;
+            let due = begun + interval * round + interval * number / streams;
             let now = Instant::now();
             if due > now + SHORTEST_SLEEP {
                 thread::sleep(due - now);
@@ -76,17 +98,7 @@ fn serve(arguments: &Arguments) -> Result<()> {
                 "this machine is too slow for the rate: {LATEST:?} late in round {round}"
             );
             client.write_all(CHUNK).context("a client does not keep up")?;
-            written += 1;
         }
-    }
-    for client in &mut clients {
-        client.write_all(END).context("cannot end a stream")?;
-    }
-    println!("done {written}");
-    // The clients close; a server that ended first would show other ends.
-    for client in &mut clients {
-        client.set_nonblocking(false).context("cannot wait for a client")?;
-        client.read_to_end(&mut Vec::new()).context("cannot wait for a client")?;
     }
     Ok(())
 }
