@@ -12,7 +12,7 @@ use tests::{
     cgroup::Cgroup,
     process::{PATIENCE, wait_until},
     streams::{
-        compare::{Comparison, wait_equal},
+        compare::{self, wait_equal},
         http::{HttpStream, Leave, Request, connect},
         record::{Kind, Outcome, Record},
     },
@@ -102,13 +102,13 @@ fn litserve_with_two_workers() -> Result<()> {
     let records = runtime.block_on(play(&app, streams))?;
     // OpenAI's API ends with a chunk that says why, and one that says that it is done.
     check(&app, &records, |record| if record.kind == Kind::Sse { 2 } else { 0 })?;
-    wait_equal(&agent, |metrics| Comparison::of_all(&records, STALL, metrics))?;
+    wait_equal(&agent, |metrics| compare::all(&records, STALL, metrics))?;
 
     let leave = |(request, _): (Request, Option<_>), how| (request, Some((25, how)));
     let streams = vec![leave(predict(21), Leave::Close), leave(chat(22), Leave::Reset)];
     let mut all = runtime.block_on(play(&app, streams))?;
     all.extend(records);
-    wait_equal(&agent, |metrics| Comparison::of_ends(&all, metrics)).map(drop)
+    wait_equal(&agent, |metrics| compare::ends(&all, metrics)).map(drop)
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_standalone_next_server() -> Result<()> {
     let streams = (1..21).map(|id| (chat(id, 40 + id), None)).collect();
     let records = runtime.block_on(play(&app, streams))?;
     check(&app, &records, |_| 0)?;
-    wait_equal(&agent, |metrics| Comparison::of_all(&records, STALL, metrics))?;
+    wait_equal(&agent, |metrics| compare::all(&records, STALL, metrics))?;
 
     let leave = |id, how| (chat(id, 1000), Some((20, how)));
     let mut streams: Vec<_> = (21..31).map(|id| leave(id, Leave::Close)).collect();
@@ -132,5 +132,5 @@ fn a_standalone_next_server() -> Result<()> {
     streams.extend((36..41).map(|id| leave(id, Leave::Reset)));
     let mut all = runtime.block_on(play(&app, streams))?;
     all.extend(records);
-    wait_equal(&agent, |metrics| Comparison::of_ends(&all, metrics)).map(drop)
+    wait_equal(&agent, |metrics| compare::ends(&all, metrics)).map(drop)
 }

@@ -8,7 +8,7 @@ use tests::{
     agent::Agent,
     cgroup::Cgroup,
     streams::{
-        compare::{Comparison, wait_equal},
+        compare::{self, wait_equal},
         http::{HttpStream, Leave, Request, connect},
         record::{Kind, Outcome, Record},
         server::StreamServer,
@@ -99,5 +99,5 @@ fn three_hundred_streams_end_as_they_ended() -> Result<()> {
     let survived: Vec<Record> =
         records.iter().filter(|record| record.outcome != Outcome::ServerAbort).cloned().collect();
     server.check(&survived)?;
-    wait_equal(&agent, |metrics| Comparison::of_ends(&records, metrics)).map(drop)
+    wait_equal(&agent, |metrics| compare::ends(&records, metrics)).map(drop)
 }

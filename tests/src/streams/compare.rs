@@ -3,13 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     time::Duration,
 };
 
 use anyhow::{Result, ensure};
 
-use super::record::{Kind, Record};
+use super::{
+    record::{Counted, Kind, Record},
+    table::Comparison,
+};
 use crate::{agent::Agent, metrics::Metrics};
 
 /// How much the mean time of a set of streams may differ.
@@ -27,176 +29,131 @@ const REQUEST_METRICS: [&str; 5] = [
     "chat_http_response_size_bytes_count",
 ];
 
-/// One figure from both sides.
-#[derive(Clone, Debug, PartialEq)]
-struct Row {
-    what: String,
-    driver: f64,
-    observer: f64,
-    tolerance: f64,
+/// Streams of one kind and route beside the metrics.
+struct Group<'g> {
+    kind: &'static str,
+    route: &'g str,
+    records: Vec<&'g Record>,
+    metrics: &'g Metrics,
 }
 
-/// All figures of a comparison.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Comparison(Vec<Row>);
-
-/// Streams of one kind and route, and what is known of them.
-struct Group<'r> {
-    labels: [(&'static str, &'r str); 2],
-    records: Vec<&'r Record>,
+/// Ends and times of `records` beside `metrics`, which hold one target: for each kind and route all of its streams
+/// must be among `records`.
+pub fn ends(records: &[Record], metrics: &Metrics) -> Comparison {
+    let mut table = Comparison::default();
+    for group in groups(records, metrics) {
+        group.ends(&mut table);
+        group.times(&mut table);
+    }
+    table
 }
 
-impl Comparison {
-    /// Ends and times of `records` beside `metrics`, which hold one target: for each kind and route all of its streams
-    /// must be among `records`.
-    pub fn of_ends(records: &[Record], metrics: &Metrics) -> Self {
-        let mut comparison = Self::default();
-        for group in groups(records) {
-            comparison.ends(&group, metrics);
-            comparison.times(&group, metrics);
-        }
-        comparison
+/// Also chunks, bytes and gaps, which are only known of streams that were read to their end. `stall` is the agent's
+/// `streams.stall`.
+pub fn all(records: &[Record], stall: Duration, metrics: &Metrics) -> Comparison {
+    let mut table = ends(records, metrics);
+    for group in groups(records, metrics) {
+        group.bodies(stall, &mut table);
     }
+    table
+}
 
-    /// Also chunks, bytes and gaps, which are only known of streams that were read to their end. `stall` is the
-    /// agent's `streams.stall`.
-    pub fn of_all(records: &[Record], stall: Duration, metrics: &Metrics) -> Self {
-        let mut comparison = Self::of_ends(records, metrics);
-        for group in groups(records) {
-            comparison.bodies(&group, stall, metrics);
-        }
-        comparison
-    }
-
-    fn ends(&mut self, group: &Group<'_>, metrics: &Metrics) {
+impl Group<'_> {
+    fn ends(&self, table: &mut Comparison) {
         let mut ends: BTreeMap<(String, &str), usize> = BTreeMap::new();
-        for record in &group.records {
+        for record in &self.records {
             *ends.entry((record.status.to_string(), record.outcome.label())).or_default() += 1;
         }
         for ((status, outcome), count) in ends {
-            let more = [("status_code", status.as_str()), ("outcome", outcome)];
-            let name = format!("chat_streams_total {status} {outcome}");
-            self.count(&name, group, "chat_streams_total", &more, count as u64, metrics);
+            let labels = [("status_code", status.as_str()), ("outcome", outcome)];
+            self.count("chat_streams_total", &labels, count as f64, table);
         }
-        let all = group.records.len() as u64;
-        self.count("chat_streams_total, all", group, "chat_streams_total", &[], all, metrics);
-        self.count("chat_streams_active", group, "chat_streams_active", &[], 0, metrics);
+        self.count("chat_streams_total", &[], self.records.len() as f64, table);
+        self.count("chat_streams_active", &[], 0.0, table);
         for metric in REQUEST_METRICS {
-            let [_, route] = group.labels;
-            let what = format!("{} {metric}", route.1);
-            self.push(what, 0.0, metrics.sum(metric, &[route]), 0.0);
+            let observer = self.metrics.sum(metric, &[("route", self.route)]);
+            table.count(format!("{} {metric}", self.route), 0.0, observer);
         }
     }
 
-    fn times(&mut self, group: &Group<'_>, metrics: &Metrics) {
+    fn times(&self, table: &mut Comparison) {
         let times = |time: fn(&Record) -> Option<Duration>| -> Vec<Duration> {
-            group.records.iter().filter_map(|record| time(record)).collect()
+            self.records.iter().filter_map(|record| time(record)).collect()
         };
-        self.histogram(
-            group,
-            "chat_stream_duration_seconds",
-            &times(|record| Some(record.duration)),
-            metrics,
-        );
+        let durations = times(|record| Some(record.duration));
+        self.histogram("chat_stream_duration_seconds", &durations, table);
         let headers = times(|record| Some(record.headers));
-        self.histogram(group, "chat_stream_time_to_headers_seconds", &headers, metrics);
+        self.histogram("chat_stream_time_to_headers_seconds", &headers, table);
         let first_events = times(|record| record.first_event);
-        self.histogram(group, "chat_stream_time_to_first_event_seconds", &first_events, metrics);
+        self.histogram("chat_stream_time_to_first_event_seconds", &first_events, table);
     }
 
-    fn bodies(&mut self, group: &Group<'_>, stall: Duration, metrics: &Metrics) {
-        let gaps: Vec<Duration> = group.records.iter().flat_map(|record| record.gaps.clone()).collect();
-        self.histogram(group, "chat_stream_gap_seconds", &gaps, metrics);
-        let stalls = gaps.iter().filter(|gap| **gap > stall).count() as u64;
-        self.count("chat_stream_stalls_total", group, "chat_stream_stalls_total", &[], stalls, metrics);
-        for direction in ["sent", "received"] {
-            let counted = group.records.iter().map(|record| match direction {
-                "sent" => record.sent,
-                _ => record.received,
-            });
-            let (messages, bytes) =
-                counted.fold((0, 0), |sum, counted| (sum.0 + counted.messages, sum.1 + counted.bytes));
-            let more = [("direction", direction)];
-            for (metric, count) in
-                [("chat_stream_chunks_total", messages), ("chat_stream_bytes_total", bytes)]
-            {
-                self.count(&format!("{metric} {direction}"), group, metric, &more, count, metrics);
+    fn bodies(&self, stall: Duration, table: &mut Comparison) {
+        let gaps: Vec<Duration> = self.records.iter().flat_map(|record| record.gaps.clone()).collect();
+        self.histogram("chat_stream_gap_seconds", &gaps, table);
+        let stalls = gaps.iter().filter(|gap| **gap > stall).count();
+        self.count("chat_stream_stalls_total", &[], stalls as f64, table);
+        self.direction("sent", |record| record.sent, table);
+        self.direction("received", |record| record.received, table);
+    }
+
+    fn direction(&self, direction: &str, counted: fn(&Record) -> Counted, table: &mut Comparison) {
+        let all = || self.records.iter().map(|record| counted(record));
+        let messages: u64 = all().map(|counted| counted.messages).sum();
+        let bytes: u64 = all().map(|counted| counted.bytes).sum();
+        let labels = [("direction", direction)];
+        self.count("chat_stream_chunks_total", &labels, messages as f64, table);
+        self.count("chat_stream_bytes_total", &labels, bytes as f64, table);
+    }
+
+    /// Count, sum and buckets of a histogram.
+    fn histogram(&self, metric: &str, known: &[Duration], table: &mut Comparison) {
+        self.count(&format!("{metric}_count"), &[], known.len() as f64, table);
+        let sum = format!("{metric}_sum");
+        let driver = known.iter().sum::<Duration>().as_secs_f64();
+        let tolerance = SLACK.as_secs_f64() * self.records.len() as f64;
+        table.time(self.what(&sum, &[]), driver, self.metrics.sum(&sum, &self.labels(&[])), tolerance);
+        let bucket = format!("{metric}_bucket");
+        for (series, observer) in self.metrics.matching(&bucket, &self.labels(&[])) {
+            let Some(bound) = series.labels.get("le").and_then(|bound| bound.parse::<f64>().ok()) else {
+                continue;
+            };
+            let below = |slack: f64| known.iter().filter(|time| time.as_secs_f64() + slack <= bound).count();
+            let (least, most) = (below(SLACK.as_secs_f64()), below(-SLACK.as_secs_f64()));
+            // Those that are right would make the table long.
+            if observer < least as f64 || observer > most as f64 {
+                let what = self.what(&format!("{metric} up to {bound}"), &[]);
+                table.count(what, f64::midpoint(least as f64, most as f64), observer);
             }
         }
     }
 
-    /// Count and sum of a histogram; the sum may differ by [`SLACK`] a stream.
-    fn histogram(&mut self, group: &Group<'_>, metric: &str, known: &[Duration], metrics: &Metrics) {
-        let count = format!("{metric}_count");
-        self.count(&count, group, &count, &[], known.len() as u64, metrics);
-        let sum = format!("{metric}_sum");
-        let [kind, route] = group.labels;
-        let tolerance = SLACK.as_secs_f64() * group.records.len() as f64;
-        let driver = known.iter().sum::<Duration>().as_secs_f64();
-        self.push(
-            format!("{} {} {sum}", kind.1, route.1),
-            driver,
-            metrics.sum(&sum, &group.labels),
-            tolerance,
-        );
+    fn count(&self, metric: &str, labels: &[(&str, &str)], known: f64, table: &mut Comparison) {
+        table.count(self.what(metric, labels), known, self.metrics.sum(metric, &self.labels(labels)));
     }
 
-    fn count(
-        &mut self,
-        what: &str,
-        group: &Group<'_>,
-        metric: &str,
-        more: &[(&str, &str)],
-        known: u64,
-        metrics: &Metrics,
-    ) {
-        let [kind, route] = group.labels;
-        let labels: Vec<(&str, &str)> = group.labels.iter().chain(more).copied().collect();
-        let observer = metrics.sum(metric, &labels);
-        self.push(format!("{} {} {what}", kind.1, route.1), known as f64, observer, 0.0);
+    /// The title of a row.
+    fn what(&self, metric: &str, labels: &[(&str, &str)]) -> String {
+        let names = [self.kind, self.route, metric].into_iter();
+        let words: Vec<&str> = names.chain(labels.iter().map(|(_, value)| *value)).collect();
+        words.join(" ")
     }
 
-    /// Adds a figure; a tolerance of 0 means a count.
-    pub(super) fn push(&mut self, what: String, driver: f64, observer: f64, tolerance: f64) {
-        self.0.push(Row { what, driver, observer, tolerance });
-    }
-
-    /// Whether every figure is the same on both sides.
-    pub fn equal(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(Row::equal)
-    }
-}
-
-impl Row {
-    fn equal(&self) -> bool {
-        // Half a unit for counts, which are whole numbers below 2^53; nothing is added to times.
-        let tolerance = if self.tolerance > 0.0 { self.tolerance } else { 0.5 };
-        (self.driver - self.observer).abs() < tolerance
-    }
-}
-
-impl fmt::Display for Comparison {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(formatter, "{:<78} {:>14} {:>14}", "", "driver", "observer")?;
-        for row in &self.0 {
-            let mark = if row.equal() { "" } else { "  differs" };
-            writeln!(formatter, "{:<78} {:>14.3} {:>14.3}{mark}", row.what, row.driver, row.observer)?;
-        }
-        Ok(())
+    /// The labels of this group and these.
+    fn labels<'l>(&'l self, more: &[(&'l str, &'l str)]) -> Vec<(&'l str, &'l str)> {
+        [("kind", self.kind), ("route", self.route)].iter().chain(more).copied().collect()
     }
 }
 
 /// `records` by kind and route.
-fn groups(records: &[Record]) -> Vec<Group<'_>> {
+fn groups<'g>(records: &'g [Record], metrics: &'g Metrics) -> Vec<Group<'g>> {
     let names: BTreeSet<(Kind, &str)> =
         records.iter().map(|record| (record.kind, record.route.as_str())).collect();
-    let group = |(kind, route): (Kind, &'_ str)| {
-        records.iter().filter(|record| record.kind == kind && record.route == route).collect()
+    let group = |(kind, route): (Kind, &'g str)| {
+        let own = records.iter().filter(|record| record.kind == kind && record.route == route);
+        Group { kind: kind.label(), route, records: own.collect(), metrics }
     };
-    names
-        .into_iter()
-        .map(|name| Group { labels: [("kind", name.0.label()), ("route", name.1)], records: group(name) })
-        .collect()
+    names.into_iter().map(group).collect()
 }
 
 /// Scrapes until `compare` finds no difference; an error shows the table.
@@ -208,71 +165,4 @@ pub fn wait_equal(agent: &Agent, compare: impl Fn(&Metrics) -> Comparison) -> Re
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::streams::record::{Counted, Outcome};
-
-    const SCRAPE: &str = "\
-        chat_streams_total{kind=\"sse\",route=\"/a\",status_code=\"200\",outcome=\"completed\"} 1\n\
-        chat_stream_duration_seconds_count{kind=\"sse\",route=\"/a\"} 1\n\
-        chat_stream_duration_seconds_sum{kind=\"sse\",route=\"/a\"} 20.01\n\
-        chat_stream_time_to_headers_seconds_count{kind=\"sse\",route=\"/a\"} 1\n\
-        chat_stream_time_to_headers_seconds_sum{kind=\"sse\",route=\"/a\"} 0.001\n\
-        chat_stream_time_to_first_event_seconds_count{kind=\"sse\",route=\"/a\"} 1\n\
-        chat_stream_time_to_first_event_seconds_sum{kind=\"sse\",route=\"/a\"} 1.001\n\
-        chat_stream_gap_seconds_count{kind=\"sse\",route=\"/a\"} 1\n\
-        chat_stream_gap_seconds_sum{kind=\"sse\",route=\"/a\"} 15\n\
-        chat_stream_stalls_total{kind=\"sse\",route=\"/a\"} 1\n\
-        chat_stream_chunks_total{kind=\"sse\",route=\"/a\",direction=\"sent\"} 2\n\
-        chat_stream_bytes_total{kind=\"sse\",route=\"/a\",direction=\"sent\"} 30\n";
-
-    fn record() -> Record {
-        Record {
-            id: 1,
-            kind: Kind::Sse,
-            route: "/a".to_owned(),
-            status: 200,
-            outcome: Outcome::Completed,
-            headers: Duration::from_millis(2),
-            first_event: Some(Duration::from_secs(1)),
-            gaps: vec![Duration::from_secs(15)],
-            duration: Duration::from_secs(20),
-            sent: Counted { messages: 2, bytes: 30 },
-            received: Counted::default(),
-        }
-    }
-
-    fn compare(record: Record, more: &str) -> Comparison {
-        let metrics = Metrics::parse(&format!("{SCRAPE}{more}")).unwrap();
-        Comparison::of_all(&[record], Duration::from_secs(10), &metrics)
-    }
-
-    #[test]
-    fn times_may_differ_a_little_and_counts_not_at_all() {
-        let equal = compare(record(), "");
-        assert!(equal.equal(), "{equal}");
-        for wrong in [
-            Record { duration: Duration::from_millis(19_950), ..record() },
-            Record { outcome: Outcome::ClientAbort, ..record() },
-            Record { status: 201, ..record() },
-            Record { sent: Counted { messages: 2, bytes: 31 }, ..record() },
-            Record { gaps: vec![Duration::from_secs(10), Duration::from_secs(5)], ..record() },
-        ] {
-            let comparison = compare(wrong.clone(), "");
-            assert!(comparison.to_string().contains("differs"), "{wrong:?}:\n{comparison}");
-        }
-        assert!(!Comparison::default().equal());
-    }
-
-    #[test]
-    fn a_stream_that_counts_as_a_request_is_a_difference() {
-        for more in [
-            "chat_http_requests_total{route=\"/a\"} 1\n",
-            "chat_http_request_duration_seconds_count{route=\"/a\"} 1\n",
-            "chat_streams_active{kind=\"sse\",route=\"/a\"} 1\n",
-            "chat_streams_total{kind=\"sse\",route=\"/a\",status_code=\"200\",outcome=\"reset\"} 1\n",
-        ] {
-            assert!(!compare(record(), more).equal(), "{more}");
-        }
-    }
-}
+mod tests;

@@ -6,4 +6,5 @@ pub mod http;
 pub mod record;
 pub mod requests;
 pub mod server;
+pub mod table;
 pub mod websocket;

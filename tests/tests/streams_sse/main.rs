@@ -10,7 +10,7 @@ use run::{MESSAGES, STALL, WEBSOCKETS, finished};
 use tests::{
     metrics::Metrics,
     streams::{
-        compare::Comparison,
+        compare,
         record::{Counted, Record},
     },
 };
@@ -25,7 +25,7 @@ fn expect(route: &str, streams: usize) -> Result<Vec<Record>> {
     let run = finished()?;
     let records: Vec<Record> = run.records.iter().filter(|record| record.route == route).cloned().collect();
     ensure!(records.len() == streams, "{route}: {records:?}");
-    let comparison = Comparison::of_all(&records, STALL, &run.last);
+    let comparison = compare::all(&records, STALL, &run.last);
     ensure!(comparison.equal(), "{route}:\n{comparison}");
     Ok(records)
 }

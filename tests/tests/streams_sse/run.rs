@@ -13,7 +13,7 @@ use tests::{
     cgroup::Cgroup,
     metrics::Metrics,
     streams::{
-        compare::{Comparison, wait_equal},
+        compare::{self, wait_equal},
         http::{HttpStream, Request, connect},
         record::{Kind, Record},
         requests::{Answered, ask},
@@ -138,7 +138,7 @@ fn run() -> Result<Run> {
         }
         workload.join().map_err(|_| anyhow::anyhow!("the workload panicked"))?
     })?;
-    let all = |metrics: &Metrics| Comparison::of_all(&records, STALL, metrics);
+    let all = |metrics: &Metrics| compare::all(&records, STALL, metrics);
     // Where something differs, the test of its route shows it.
     let last = wait_equal(&agent, all).or_else(|_| agent.scrape())?;
     Ok(Run { records, answered, scrapes, last })
