@@ -55,7 +55,7 @@ enum Command {
     Test,
     /// Measure what observing costs: a line of JSON per figure, then a table.
     Bench {
-        /// Figures or groups of figures; without any, all are measured (about four minutes).
+        /// Figures or groups of figures; without any, all are measured (about six minutes).
         figures: Vec<String>,
         /// Also write docs/benchmark.md.
         #[arg(long, conflicts_with = "figures")]
