@@ -83,7 +83,7 @@ impl Runs {
         Ok(Self { seconds, count: value("observer_program_runs_total")? })
     }
 
-    fn nanoseconds_each(self, of: &str) -> Result<f64> {
+    pub(super) fn nanoseconds_each(self, of: &str) -> Result<f64> {
         if self.count < 1.0 {
             bail!("{of} did not run under load");
         }
