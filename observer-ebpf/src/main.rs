@@ -22,6 +22,7 @@
 
 mod cgroups;
 mod count;
+mod exchanges;
 mod offsets;
 mod packets;
 mod peers;

@@ -18,7 +18,7 @@ use observer_ebpf::{
     peer::Direction,
 };
 
-use crate::{count::add, peers, sockets};
+use crate::{count::add, exchanges, peers, sockets};
 
 /// IANA's number of TCP.
 const TCP: u32 = 6;
@@ -61,14 +61,24 @@ fn receive(skb: *mut __sk_buff) -> Option<()> {
     if segment.flags & FIN != 0 {
         connection.flags |= PEER_FIN_SEEN;
     }
-    payload_passed(socket, connection, &segment);
+    let now_ns = payload_passed(socket, connection, &segment);
+    // SAFETY: the context's socket, not null, and its state.
+    unsafe {
+        if segment.payload > 0 {
+            let payload = (segment.sequence, segment.offset, segment.payload);
+            exchanges::segment(skb, socket.cast(), connection, false, payload, now_ns);
+        }
+        if segment.flags & FIN != 0 {
+            exchanges::fin(socket.cast(), connection, false, now_ns);
+        }
+    }
     Some(())
 }
 
 #[inline(always)]
 fn send(skb: *mut __sk_buff) -> Option<()> {
     let segment = segment(skb)?;
-    if segment.payload == 0 {
+    if segment.payload == 0 && segment.flags & FIN == 0 {
         return None;
     }
     let (socket, connection) = connection(skb)?;
@@ -79,13 +89,29 @@ fn send(skb: *mut __sk_buff) -> Option<()> {
         connection.sent_base = first;
     }
     connection.segment_sent(first, segment.payload);
-    payload_passed(socket, connection, &segment);
+    let now_ns = payload_passed(socket, connection, &segment);
+    // SAFETY: the context's socket, not null, and its state.
+    unsafe {
+        if segment.payload > 0 {
+            exchanges::segment(
+                skb,
+                socket.cast(),
+                connection,
+                true,
+                (first, segment.offset, segment.payload),
+                now_ns,
+            );
+        }
+        if segment.flags & FIN != 0 {
+            exchanges::fin(socket.cast(), connection, true, now_ns);
+        }
+    }
     Some(())
 }
 
-/// What happens with the time at which payload passes, in either direction.
+/// What happens with the time at which payload passes, in either direction; that time.
 #[inline(always)]
-fn payload_passed(socket: *mut bpf_sock, connection: &mut Connection, segment: &Segment) {
+fn payload_passed(socket: *mut bpf_sock, connection: &mut Connection, segment: &Segment) -> u64 {
     // SAFETY: reads the clock.
     let now = unsafe { bpf_ktime_get_ns() };
     if connection.first_byte_ns == 0 && segment.payload > 0 {
@@ -95,6 +121,7 @@ fn payload_passed(socket: *mut bpf_sock, connection: &mut Connection, segment: &
         connection.rtt_ns = now;
         sample_rtt(socket, connection);
     }
+    now
 }
 
 /// The connection that a packet belongs to, if it is one of the target that the program is attached for.
@@ -121,8 +148,9 @@ fn connection(skb: *mut __sk_buff) -> Option<(*mut bpf_sock, &'static mut Connec
     Some((socket, connection))
 }
 
-/// Takes in a connection that was open before the programs were attached.
-#[inline(always)]
+/// Takes in a connection that was open before the programs were attached. A function of its own: its frame of the
+/// stack is not that of every packet.
+#[inline(never)]
 fn adopt(skb: *mut __sk_buff, socket: *mut bpf_sock, target: u32) -> Option<&'static mut Connection> {
     if target == 0 {
         return None;
@@ -251,6 +279,8 @@ fn sample_rtt(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> 
 struct Segment {
     sequence: u32,
     flags: u8,
+    /// Where the payload begins in the packet.
+    offset: u32,
     /// Bytes of payload, of all segments that offloading has put together.
     payload: u32,
 }
@@ -278,8 +308,9 @@ fn segment(skb: *mut __sk_buff) -> Option<Segment> {
         let header_length = u32::from(*((header + 12) as *const u8) >> 4) * 4;
         let flags = *((header + 13) as *const u8);
         // The packet's own length and not that of the IP header, which is 0 in packets over 64 KiB.
-        let payload = (*skb).len.checked_sub(offset as u32 + header_length)?;
-        Some(Segment { sequence, flags, payload })
+        let offset = offset as u32 + header_length;
+        let payload = (*skb).len.checked_sub(offset)?;
+        Some(Segment { sequence, flags, offset, payload })
     }
 }
 

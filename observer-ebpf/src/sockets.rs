@@ -32,6 +32,7 @@ use observer_ebpf::{
 
 use crate::{
     count::{add, lost},
+    exchanges,
     offsets::{SOCK_ERR, TCP_RCV_NXT, TCP_TOTAL_RETRANS, member},
     peers,
 };
@@ -196,7 +197,7 @@ fn state_by_sock_ops(ctx: &SockOpsContext) -> Option<()> {
         return None;
     }
     // SAFETY: as above; the helper gives a typed pointer here too.
-    state_changed(connection, ctx.arg(1), || unsafe { end_of(socket) })
+    state_changed(socket, connection, ctx.arg(1), || unsafe { end_of(socket) })
 }
 
 /// Every change of the state of any TCP socket on the host; one look-up tells whether it is a target's. What
@@ -211,7 +212,7 @@ fn socket_state(ctx: BtfTracePointContext) -> i32 {
     if let Some(connection) = unsafe { connection(socket) } {
         debug!(&ctx, "target {}: TCP state {}", connection.peer.target, new);
         // SAFETY: as above.
-        state_changed(connection, new, || unsafe { end_of(socket) });
+        state_changed(socket, connection, new, || unsafe { end_of(socket) });
     }
     0
 }
@@ -242,7 +243,12 @@ unsafe fn end_of(socket: *mut c_void) -> End {
 }
 
 #[inline(always)]
-fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> End) -> Option<()> {
+fn state_changed(
+    socket: *mut c_void,
+    connection: &mut Connection,
+    new: u32,
+    end: impl FnOnce() -> End,
+) -> Option<()> {
     if new != state::CLOSE {
         connection.state_changed(new);
         return None;
@@ -265,10 +271,13 @@ fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> En
             add(&raw mut (*totals).retransmitted, u64::from(retransmitted));
             return Some(());
         }
-        let reason = usize::from(connection.close_reason(end.error));
+        let close_reason = connection.close_reason(end.error);
+        let reason = usize::from(close_reason);
         if reason < CLOSE_REASONS.len() {
             add((&raw mut (*totals).closed).cast::<u64>().add(reason), 1);
         }
+        let now_ns = bpf_ktime_get_ns();
+        exchanges::closed(socket, connection, close_reason, now_ns);
         if connection.flags & BASED != 0 {
             let received = match end.received {
                 Some(next) => connection.received_up_to(next),
@@ -278,11 +287,7 @@ fn state_changed(connection: &mut Connection, new: u32, end: impl FnOnce() -> En
             add(&raw mut (*totals).received, received);
             add(&raw mut (*totals).retransmitted, u64::from(retransmitted));
         }
-        peers::observe(
-            &raw mut (*totals).duration,
-            &LONG_NS,
-            bpf_ktime_get_ns().wrapping_sub(connection.since_ns),
-        );
+        peers::observe(&raw mut (*totals).duration, &LONG_NS, now_ns.wrapping_sub(connection.since_ns));
     }
     Some(())
 }

@@ -30,8 +30,9 @@ impl App {
     /// LitServe with two workers, in `cgroup`.
     pub fn litserve(cgroup: &Cgroup) -> Result<Self> {
         let address = free_address()?;
-        let mut command = cgroup.command(installed("litserve/environment/bin/python")?);
+        let mut command = cgroup.command("python3");
         command
+            .env("PYTHONPATH", installed("litserve")?)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/litserve/server.py"))
             .arg(address.port().to_string());
         Self::start(&mut command, address, "/health")

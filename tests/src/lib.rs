@@ -15,3 +15,4 @@ pub mod process;
 pub mod puppet;
 pub mod streams;
 pub mod traffic;
+pub mod wire;

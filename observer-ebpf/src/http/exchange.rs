@@ -145,6 +145,8 @@ pub struct RequestAhead {
     pub id: u64,
     /// The request's first byte.
     pub started_ns: u64,
+    /// As in its [`Exchange`], as far as the head tells.
+    pub request_bytes: u64,
     /// [`PATH_CUT`] or 0.
     pub flags: u16,
     /// Bytes of `path` in use.
@@ -157,4 +159,4 @@ pub struct RequestAhead {
     pub path: [u8; PATH_BYTES],
 }
 
-const _: () = assert!(size_of::<RequestAhead>() == 32 + PATH_BYTES);
+const _: () = assert!(size_of::<RequestAhead>() == 40 + PATH_BYTES);

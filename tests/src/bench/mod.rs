@@ -10,6 +10,7 @@ pub mod usage;
 
 mod chunk;
 mod connections;
+mod exchanges;
 mod idle;
 mod run_time;
 mod start;
@@ -64,6 +65,7 @@ pub const GROUPS: &[Group] = &[
     Group { name: "run_time", figures: &run_time::FIGURES, measure: run_time::measure },
     Group { name: "chunk", figures: &chunk::FIGURES, measure: chunk::measure },
     Group { name: "throughput", figures: &throughput::FIGURES, measure: throughput::measure },
+    Group { name: "exchanges", figures: &exchanges::FIGURES, measure: exchanges::measure },
     Group { name: "connections", figures: &connections::FIGURES, measure: connections::measure },
     Group { name: "streams", figures: &streams::FIGURES, measure: streams::measure },
     Group { name: "targets", figures: &targets::FIGURES, measure: targets::measure },

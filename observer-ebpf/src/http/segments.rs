@@ -1,0 +1,306 @@
+//! Segments by their sequence numbers: what was seen before is skipped, holes are bridged where positions allow it.
+//! What comes ahead of a hole waits as an interval; where framing needed bytes that never came in order, it is lost.
+
+use super::{
+    Calls, body,
+    exchange::INCOMPLETE,
+    state::{
+        AHEAD, COUNTING_GUESS, FRESH, GUESSING, Half, Http, Interval, LOST, REQUEST, RESPONSE, Stage, keep,
+        kept,
+    },
+};
+
+/// Steps that one segment may take: heads of 64 KiB, and 64 KiB of small chunks, take fewer.
+const STEPS: u32 = 1024;
+/// Takes a segment of `length` bytes at `sequence`.
+#[inline(always)]
+pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
+    let http = calls.http();
+    http.now_ns[(side & 1) as usize] = now_ns;
+    let half = &mut http.halves[(side & 1) as usize];
+    let seen = half.next.wrapping_sub(sequence);
+    if half.waiting == 0 && seen.cast_signed() >= 0 {
+        if seen < length {
+            advance(calls, side, seen, length);
+            calls.http().halves[(side & 1) as usize].next = sequence.wrapping_add(length);
+        }
+        return;
+    }
+    half.stop = 0;
+    let mut round = 0;
+    while round < AHEAD + 2 {
+        let offset = calls.disorder(side, sequence, length);
+        if offset == READ_CHUNKS {
+            let read = calls.read_chunks(side, length);
+            if read != Interval::UNREAD {
+                let half = &mut calls.http().halves[(side & 1) as usize];
+                half.flags = half.flags & !GUESSING | COUNTING_GUESS;
+                calls.read_chunks(side, length);
+            }
+            wait(calls.http(), side, sequence, length, read);
+            return;
+        }
+        if offset >= length {
+            return;
+        }
+        let stop = calls.http().halves[(side & 1) as usize].stop;
+        advance(calls, side, offset, stop);
+        round += 1;
+    }
+}
+
+/// Frames the segment's bytes from `offset` to `end`.
+#[inline(always)]
+fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
+    if side & 1 == RESPONSE {
+        body::segment_of_body(calls.http());
+    }
+    if calls.steps(side, offset, end) < end {
+        let half = &mut calls.http().halves[(side & 1) as usize];
+        half.flags |= LOST;
+        half.stage = Stage::Resync as u8;
+    }
+}
+
+/// Takes steps from `offset` to `end` of the segment; how far they came.
+#[inline(always)]
+pub fn steps<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let mut offset = offset;
+    let mut taken = 0;
+    while taken < STEPS {
+        offset = calls.step(side, offset, end);
+        if offset >= end {
+            break;
+        }
+        taken += 1;
+    }
+    offset
+}
+
+/// Takes one step from `offset` of the segment on; where the next one begins.
+#[inline(always)]
+pub fn step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let half = &calls.http().halves[(side & 1) as usize];
+    let stage = kept(&half.stage);
+    if stage == Stage::ChunkSize as u8 || is_skipped(stage) {
+        calls.body(side, offset, end)
+    } else if stage == Stage::Start as u8 || stage == Stage::Head as u8 || stage == Stage::Trailer as u8 {
+        calls.lines(side, offset, end)
+    } else if stage == Stage::Frame as u8 {
+        calls.frame(side, offset, end)
+    } else {
+        calls.resync(side, offset, end)
+    }
+}
+
+/// Whether the bytes of a stage are passed over.
+#[inline(always)]
+pub const fn is_skipped(stage: u8) -> bool {
+    const SKIPPED: u32 = 1 << Stage::Length as u32
+        | 1 << Stage::Chunk as u32
+        | 1 << Stage::ChunkEnd as u32
+        | 1 << Stage::UntilClose as u32
+        | 1 << Stage::Payload as u32
+        | 1 << Stage::Opaque as u32
+        | 1 << Stage::Frameless as u32;
+    SKIPPED >> (stage & 31) & 1 != 0
+}
+
+/// The segment is done with.
+pub const DONE: u32 = u32::MAX;
+/// The segment came too early and may be whole chunks.
+pub const READ_CHUNKS: u32 = u32::MAX - 1;
+
+/// Looks at a segment where an earlier one is missing, or was: the offset from which its bytes are to be framed, up to
+/// [`Half::stop`], after which it is to be looked at again; or [`DONE`], or [`READ_CHUNKS`].
+#[inline(always)]
+pub fn disorder(http: &mut Http, side: u32, sequence: u32, length: u32) -> u32 {
+    let half = &mut http.halves[(side & 1) as usize];
+    if half.stop == 0 {
+        let hole = sequence.wrapping_sub(half.next);
+        if hole.cast_signed() > 0 && !bridge(http, side, hole) {
+            let half = &mut http.halves[(side & 1) as usize];
+            if waits(half, sequence) {
+                return DONE;
+            }
+            if half.stage == Stage::ChunkSize as u8 && half.carried == 0 {
+                half.flags |= GUESSING;
+                return READ_CHUNKS;
+            }
+            wait(http, side, sequence, length, Interval::UNREAD);
+            return DONE;
+        }
+    } else {
+        half.next = sequence.wrapping_add(half.stop);
+        let mut taken = 0;
+        while taken < AHEAD && take_up(http, side) {
+            taken += 1;
+        }
+    }
+    let half = &mut http.halves[(side & 1) as usize];
+    let from = half.next.wrapping_sub(sequence);
+    if from >= length {
+        // All of it was seen, or what follows was: it may end in front of an interval.
+        return DONE;
+    }
+    let stop = nearest(half, sequence.wrapping_add(length)).wrapping_sub(sequence);
+    let stop = if stop > length { length } else { stop };
+    if from >= stop {
+        return DONE;
+    }
+    half.stop = stop;
+    from
+}
+
+/// Passes over `hole` bytes that did not come, if framing needs none of them.
+#[inline(always)]
+fn bridge(http: &mut Http, side: u32, hole: u32) -> bool {
+    let half = &mut http.halves[(side & 1) as usize];
+    let stage = half.stage;
+    let passes = stage == Stage::UntilClose as u8
+        || stage >= Stage::Resync as u8
+        || (is_skipped(stage) && u64::from(hole) <= half.remaining);
+    if passes {
+        half.flags &= !FRESH;
+        half.next = half.next.wrapping_add(hole);
+        body::skip(http, side, 0, hole);
+    } else if side & 1 == REQUEST && stage == Stage::Start as u8 && kept(&http.unexpected) != 0 {
+        // The server has answered what was never seen here: nothing will fill the hole.
+        keep(&mut http.unexpected, 0);
+        lose(&mut http.halves[0], hole);
+        return true;
+    }
+    passes
+}
+
+/// Gives up on the message at hand; the next one is found by its beginning.
+#[inline(always)]
+fn lose(half: &mut Half, skipped: u32) {
+    half.next = half.next.wrapping_add(skipped);
+    half.flags = LOST;
+    half.stage = Stage::Resync as u8;
+    half.carried = 0;
+    half.waiting = 0;
+    for interval in &mut half.ahead {
+        keep(&mut interval.start, 0);
+        keep(&mut interval.end, 0);
+    }
+}
+
+/// Where the nearest interval ahead begins, or `end`.
+#[inline(always)]
+fn nearest(half: &Half, end: u32) -> u32 {
+    let mut nearest = end;
+    for interval in &half.ahead {
+        let ahead = interval.start.wrapping_sub(half.next).cast_signed();
+        if interval.start != interval.end
+            && ahead >= 0
+            && interval.start.wrapping_sub(nearest).cast_signed() < 0
+        {
+            nearest = interval.start;
+        }
+    }
+    nearest
+}
+
+/// Goes on behind an interval that the half has come to; whether there was one.
+#[inline(always)]
+fn take_up(http: &mut Http, side: u32) -> bool {
+    let half = &mut http.halves[(side & 1) as usize];
+    let next = kept(&half.next);
+    let mut found = Interval { start: 0, end: 0, read: 0 };
+    for interval in &mut half.ahead {
+        if interval.start == interval.end || interval.start.wrapping_sub(next).cast_signed() > 0 {
+            continue;
+        }
+        if interval.end.wrapping_sub(next).cast_signed() > 0 && found.start == found.end {
+            found = *interval;
+        } else if interval.end.wrapping_sub(next).cast_signed() > 0 {
+            continue;
+        }
+        *interval = Interval { start: 0, end: 0, read: 0 };
+        half.waiting = half.waiting.wrapping_sub(1);
+    }
+    if found.start == found.end {
+        return false;
+    }
+    let length = found.end.wrapping_sub(next);
+    if found.read != Interval::UNREAD
+        && half.stage == Stage::ChunkSize as u8
+        && half.carried == 0
+        && found.start == next
+    {
+        half.next = found.end;
+        if found.read == Interval::LAST {
+            body::message_ended(http, side);
+        }
+    } else if !bridge(http, side, length) {
+        lose(&mut http.halves[(side & 1) as usize], length);
+        if side & 1 == RESPONSE {
+            http.exchange.flags |= INCOMPLETE;
+        }
+    }
+    true
+}
+
+/// Remembers a segment that came too early.
+#[inline(always)]
+fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
+    let half = &mut http.halves[(side & 1) as usize];
+    half.flags &= !(GUESSING | COUNTING_GUESS);
+    let end = sequence.wrapping_add(length);
+    let mut free = AHEAD;
+    for (index, interval) in half.ahead.iter().enumerate() {
+        if interval.start == interval.end {
+            free = index;
+        }
+    }
+    if free >= AHEAD {
+        let skipped = end.wrapping_sub(half.next);
+        lose(half, skipped);
+        return;
+    }
+    half.ahead[free & (AHEAD - 1)] = Interval { start: sequence, end, read };
+    half.waiting += 1;
+}
+
+/// Whether the segment's beginning has waited before.
+#[inline(always)]
+fn waits(half: &Half, sequence: u32) -> bool {
+    half.ahead.iter().any(|interval| {
+        interval.start != interval.end
+            && sequence.wrapping_sub(interval.start).cast_signed() >= 0
+            && interval.end.wrapping_sub(sequence).cast_signed() > 0
+    })
+}
+
+/// Reads a segment from its beginning as chunks; what it is, as in [`Interval::read`].
+#[inline(always)]
+pub fn read_chunks<C: Calls>(calls: &C, side: u32, length: u32) -> u32 {
+    let index = (side & 1) as usize;
+    calls.http().halves[index].stage = Stage::ChunkSize as u8;
+    let mut offset = 0;
+    let mut taken = 0;
+    while taken < STEPS && offset < length {
+        offset = calls.step(side, offset, length);
+        let stage = kept(&calls.http().halves[index].stage);
+        if stage == Stage::Start as u8 || stage == Stage::Resync as u8 {
+            break;
+        }
+        taken += 1;
+    }
+    let half = &mut calls.http().halves[index];
+    let read = if offset != length || half.carried != 0 {
+        Interval::UNREAD
+    } else if half.stage == Stage::Start as u8 {
+        Interval::LAST
+    } else if half.stage == Stage::ChunkSize as u8 {
+        Interval::CHUNKS
+    } else {
+        Interval::UNREAD
+    };
+    half.stage = Stage::ChunkSize as u8;
+    half.carried = 0;
+    half.flags &= !FRESH;
+    read
+}

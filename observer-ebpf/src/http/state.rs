@@ -1,0 +1,279 @@
+//! What is kept of a connection's HTTP: the exchange under way, and for each direction where framing stands.
+//! Its only users are this module's steps, one direction at a time; each direction writes only its own half.
+
+use super::exchange::{Exchange, RequestAhead};
+
+/// The half of the bytes that flow from client to server.
+pub const REQUEST: u32 = 0;
+/// The half of the bytes that flow from server to client.
+pub const RESPONSE: u32 = 1;
+
+/// Where a window's bytes begin: the word before them holds the newline that ended the line before.
+pub const DATA: u32 = 8;
+/// The longest beginning of an unfinished line that is carried to the next segment.
+pub const CARRY: u32 = 247;
+/// The most bytes that are loaded at once.
+pub const LOAD: u32 = 256;
+/// Positions in a window, all of them below the mask's next power of two.
+pub const POSITIONS: u32 = DATA + CARRY + LOAD + 1;
+const _: () = assert!(POSITIONS == 512);
+/// A window's size: three words may be read from its last position.
+pub const WINDOW: usize = POSITIONS as usize + 24;
+
+/// Lines of a window that may be of a field in [`super::names::FIELDS`].
+pub const LINES: usize = 16;
+/// Segments ahead of a hole that are remembered.
+pub const AHEAD: usize = 4;
+/// Requests that may wait for their answers: their marks are bits of a word.
+pub const WAITING: u32 = 64;
+
+/// Where framing stands in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Before a message's first line, or in it.
+    Start = 0,
+    /// In the lines of the head.
+    Head = 1,
+    /// In a body, [`Half::remaining`] bytes before its end.
+    Length = 2,
+    /// In the line that tells the next chunk's size.
+    ChunkSize = 3,
+    /// In a chunk, [`Half::remaining`] bytes before its end.
+    Chunk = 4,
+    /// In the line break after a chunk.
+    ChunkEnd = 5,
+    /// In the lines after the last chunk.
+    Trailer = 6,
+    /// In a body that ends with the connection.
+    UntilClose = 7,
+    /// In the header of a WebSocket frame.
+    Frame = 8,
+    /// In the payload of a WebSocket frame, [`Half::remaining`] bytes before its end.
+    Payload = 9,
+    /// Where nothing is known; a segment that begins like a message is the next one.
+    Resync = 10,
+    /// In what is not HTTP, to the end of the connection.
+    Opaque = 11,
+    /// In a WebSocket whose frames are lost, to the end of the connection.
+    Frameless = 12,
+}
+
+/// In [`Half::head`]: the body is chunked.
+pub const CHUNKED: u16 = 1;
+/// In [`Half::head`]: [`Half::length`] is the body's length.
+pub const LENGTH: u16 = 2;
+/// In [`Half::head`]: the length cannot be known for certain (RFC 9112 section 11.2, request smuggling).
+pub const BAD: u16 = 4;
+/// In [`Half::head`]: the body is of server-sent events.
+pub const EVENTS: u16 = 8;
+/// In [`Half::head`]: the body is of lines of JSON.
+pub const LINES_OF_JSON: u16 = 16;
+/// In [`Half::head`]: the body is compressed.
+pub const ENCODED: u16 = 32;
+/// In [`Half::head`]: it becomes a WebSocket.
+pub const WEBSOCKET: u16 = 64;
+/// In [`Half::head`]: a transfer coding other than chunked is the last.
+pub const CODED: u16 = 128;
+
+/// In [`Half::flags`]: the line at hand began too far back to be kept; its end is all that is of interest.
+pub const SKIPPING: u16 = 1;
+/// In [`Half::flags`]: the beginning of a chunk has not been looked at for an event.
+pub const FRESH: u16 = 2;
+/// In [`Half::flags`]: what was taken up in its middle has not yet proved to be what it seems.
+pub const ADOPTING: u16 = 4;
+/// In [`Half::flags`]: a close frame passed.
+pub const CLOSING: u16 = 8;
+/// In [`Half::flags`]: the last byte at hand ended a line that framing depends on; the next must not continue it.
+pub const FRAMING_LINE: u16 = 16;
+/// In [`Half::flags`]: the request whose head is at hand is to be sent ahead.
+pub const AHEAD_SENT: u16 = 64;
+/// In [`Half::flags`]: framing was lost, and that is to be counted.
+pub const LOST: u16 = 32;
+
+/// In [`Half::flags`]: chunks are read to see whether they end with their segment, and not counted.
+pub const GUESSING: u16 = 128;
+/// In [`Half::flags`]: chunks ahead of a hole are counted; the end of their message waits for the hole.
+pub const COUNTING_GUESS: u16 = 256;
+
+/// In [`Half::send`]: the exchange is to be sent and ended.
+pub const SEND_EXCHANGE: u8 = 1;
+/// In [`Half::send`]: the request that came ahead is to be sent.
+pub const SEND_AHEAD: u8 = 2;
+
+/// A segment that came before the one that precedes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Interval {
+    /// Sequence number of its first byte.
+    pub start: u32,
+    /// Sequence number behind its last byte; equal to `start` where the place is free.
+    pub end: u32,
+    /// How it was read: [`Interval::UNREAD`] and the others.
+    pub read: u32,
+}
+
+impl Interval {
+    /// Its bytes were not framed.
+    pub const UNREAD: u32 = 0;
+    /// It is whole chunks, which were counted.
+    pub const CHUNKS: u32 = 1;
+    /// It is whole chunks and the end of the message.
+    pub const LAST: u32 = 2;
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Half {
+    /// Bytes before the end of the body, chunk or payload at hand.
+    pub remaining: u64,
+    /// The body's length as its head tells it.
+    pub length: u64,
+    /// When the message's first byte came; monotonic kernel clock, nanoseconds.
+    pub started_ns: u64,
+    /// A number that is being read; in memory so that the verifier takes all of its values for one.
+    pub number: u64,
+    /// The sequence number of the next byte.
+    pub next: u32,
+    /// Bytes of an unfinished line, at [`DATA`] of the window.
+    pub carried: u32,
+    /// Where the line at hand begins in the window, 0 where it is skipped. In memory as `number` is.
+    pub line: u32,
+    /// Where the first line ends. In memory as `number` is.
+    pub first: u32,
+    /// Position of what is being read. In memory as `number` is.
+    pub cursor: u32,
+    /// Where the bytes in the window end. In memory as `number` is.
+    pub filled: u32,
+    /// Where the framing of the segment at hand pauses, 0 before it has begun.
+    pub stop: u32,
+    /// How many of `lines` are in use.
+    pub count: u32,
+    /// [`CHUNKED`] and others, of the head at hand.
+    pub head: u16,
+    /// The opcode of the WebSocket frame at hand and its bit FIN.
+    pub frame: u8,
+    /// [`Stage`].
+    pub stage: u8,
+    /// The status of the response whose head is at hand.
+    pub status: u16,
+    /// [`SKIPPING`] and others.
+    pub flags: u16,
+    /// [`SEND_EXCHANGE`], [`SEND_AHEAD`].
+    pub send: u8,
+    /// How many of `ahead` are in use.
+    pub waiting: u8,
+    /// Segments ahead of a hole.
+    pub ahead: [Interval; AHEAD],
+    /// Lines of the window to be read: beginning, and end in the upper half.
+    pub lines: [u32; LINES],
+    /// The bytes at hand.
+    pub window: [u8; WINDOW],
+}
+
+/// A connection's HTTP.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Http {
+    /// The exchange under way, or the last one.
+    pub exchange: Exchange,
+    /// The latest request that came while another was unanswered.
+    pub ahead: RequestAhead,
+    /// By [`REQUEST`] and [`RESPONSE`].
+    pub halves: [Half; 2],
+    /// Requests whose response has no body, by the low bits of their number.
+    pub bodiless: u64,
+    /// Requests that were sent ahead, likewise.
+    pub sent_ahead: u64,
+    /// Requests that make a tunnel of the connection if they are accepted, likewise.
+    pub tunnels: u64,
+    /// Requests seen. Only the request half changes it.
+    pub requests: u32,
+    /// Responses ended. Only the response half changes it.
+    pub responses: u32,
+    /// The clock at the segment at hand, by half.
+    pub now_ns: [u64; 2],
+    /// When the client sent its FIN, 0 while it has not.
+    pub client_closed_ns: u64,
+    /// From when on a gap is a stall, in nanoseconds.
+    pub stall_ns: u64,
+    /// What all exchanges of the connection have in [`Exchange::flags`].
+    pub flags: u16,
+    /// The connection became a WebSocket.
+    pub upgraded: u8,
+    /// The connection was open before the agent attached, and what is under way may be older too.
+    pub preexisting: u8,
+    /// A response came that no request was seen for.
+    pub unexpected: u8,
+    /// Padding.
+    pub padding: [u8; 3],
+}
+
+impl Half {
+    /// The word at `position` of the window.
+    #[inline(always)]
+    pub fn word(&self, position: u32) -> u64 {
+        let position = (position & (POSITIONS - 1)) as usize;
+        // SAFETY: a position is below POSITIONS, behind which the window has room for three words.
+        unsafe { self.window.as_ptr().add(position).cast::<u64>().read_unaligned() }
+    }
+
+    /// The three words at `position` of the window.
+    #[inline(always)]
+    pub fn words(&self, position: u32) -> [u64; 3] {
+        let position = (position & (POSITIONS - 1)) as usize;
+        // SAFETY: as in `word`.
+        unsafe { self.window.as_ptr().add(position).cast::<[u64; 3]>().read_unaligned() }
+    }
+
+    /// The byte at `position` of the window.
+    #[inline(always)]
+    pub fn byte(&self, position: u32) -> u8 {
+        self.window[(position & (POSITIONS - 1)) as usize]
+    }
+
+    /// Writes a word at `position` of the window.
+    #[inline(always)]
+    pub fn set_word(&mut self, position: u32, word: u64) {
+        let position = (position & (POSITIONS - 1)) as usize;
+        // SAFETY: as in `word`.
+        unsafe { self.window.as_mut_ptr().add(position).cast::<u64>().write_unaligned(word) }
+    }
+}
+
+impl Http {
+    /// Nothing seen yet; what the kernel half's storage is when it is made.
+    pub const EMPTY: Self = {
+        // SAFETY: integers and arrays of them only, of which zero is a value.
+        unsafe { core::mem::zeroed() }
+    };
+
+    /// Requests that are not answered to the end.
+    #[inline(always)]
+    pub fn outstanding(&self) -> u32 {
+        kept(&self.requests).wrapping_sub(kept(&self.responses))
+    }
+
+    /// Gives up on the connection for good.
+    #[inline(always)]
+    pub fn give_up(&mut self) {
+        keep(&mut self.halves[0].stage, Stage::Opaque as u8);
+        keep(&mut self.halves[1].stage, Stage::Opaque as u8);
+    }
+}
+
+/// A value that the compiler may not keep in a register across a loop: the verifier would tell its values apart and
+/// take each for a path of its own.
+#[inline(always)]
+pub fn kept<T: Copy>(place: &T) -> T {
+    // SAFETY: a reference is valid to read.
+    unsafe { core::ptr::read_volatile(place) }
+}
+
+/// Sets what [`kept`] reads.
+#[inline(always)]
+pub fn keep<T: Copy>(place: &mut T, value: T) {
+    // SAFETY: a reference is valid to write.
+    unsafe { core::ptr::write_volatile(place, value) }
+}

@@ -1,0 +1,116 @@
+//! Text eight bytes at a time: where a byte is in a word, and whether text begins with a known one.
+//! Words are little-endian, so the first byte of the text is the lowest; both eBPF and its hosts here are.
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+/// Turns ASCII capitals into small letters; what it makes of other bytes equals no letter of a header's name but
+/// for `@` and the like, which no name may hold.
+pub const LOWER: u64 = 0x2020_2020_2020_2020;
+
+/// The top bit of each byte of `word` that equals `byte`; exact, unlike the shorter form with a borrow.
+#[inline(always)]
+pub const fn matches(word: u64, byte: u8) -> u64 {
+    let differs = word ^ LOW.wrapping_mul(byte as u64);
+    !(((differs & SEVEN) + SEVEN) | differs | SEVEN)
+}
+
+/// The index of the first byte that `matches` found; BPF has no instruction to count zeros.
+#[inline(always)]
+pub const fn first(found: u64) -> u32 {
+    let lowest = (found & found.wrapping_neg()) >> 7;
+    ((lowest.wrapping_sub(1) & LOW).wrapping_mul(LOW) >> 56) as u32
+}
+
+/// The index of the last byte that `matches` found.
+#[inline(always)]
+pub const fn last(found: u64) -> u32 {
+    let mut below = found >> 7;
+    below |= below >> 8;
+    below |= below >> 16;
+    below |= below >> 32;
+    ((below & LOW).wrapping_mul(LOW) >> 56) as u32 - 1
+}
+
+/// Known text of up to 24 bytes, to compare with a window's bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    words: [u64; 3],
+    masks: [u64; 3],
+    /// Its length in bytes.
+    pub length: u32,
+}
+
+impl Text {
+    /// `text` in small letters.
+    pub const fn new(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        assert!(!bytes.is_empty() && bytes.len() <= 24, "a text has 1 to 24 bytes");
+        let (mut words, mut masks) = ([0_u64; 3], [0_u64; 3]);
+        let mut index = 0;
+        while index < bytes.len() {
+            let shift = index % 8 * 8;
+            words[index / 8] |= (bytes[index] as u64) << shift;
+            masks[index / 8] |= 0xff << shift;
+            index += 1;
+        }
+        Self { words, masks, length: bytes.len() as u32 }
+    }
+
+    /// Whether bytes that are `words` begin with it, taking capitals for small letters where it has letters.
+    #[inline(always)]
+    pub const fn begins(&self, words: [u64; 3]) -> bool {
+        self.differs(words, LOWER) == 0
+    }
+
+    /// Whether bytes that are `words` begin with exactly it.
+    #[inline(always)]
+    pub const fn begins_exactly(&self, words: [u64; 3]) -> bool {
+        self.differs(words, 0) == 0
+    }
+
+    #[inline(always)]
+    const fn differs(&self, words: [u64; 3], lower: u64) -> u64 {
+        (((words[0] | lower) ^ self.words[0]) & self.masks[0])
+            | (((words[1] | lower) ^ self.words[1]) & self.masks[1])
+            | (((words[2] | lower) ^ self.words[2]) & self.masks[2])
+    }
+
+    /// Whether the first eight bytes, in small letters, may be its own.
+    #[inline(always)]
+    pub const fn may_begin(&self, lower: u64) -> bool {
+        (lower ^ self.words[0]) & self.masks[0] == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_a_byte_is_found() {
+        for places in 1_u32..256 {
+            let bytes: [u8; 8] =
+                core::array::from_fn(|index| if places & (1 << index) == 0 { b'\n' + 1 } else { b'\n' });
+            let found = matches(u64::from_le_bytes(bytes), b'\n');
+            assert_eq!(first(found), places.trailing_zeros());
+            assert_eq!(last(found), 31 - places.leading_zeros());
+            assert_eq!(found.count_ones(), places.count_ones());
+        }
+    }
+
+    #[test]
+    fn text_is_compared_in_any_case_and_to_its_end() {
+        let words = |text: &str| {
+            let mut bytes = [0_u8; 24];
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            core::array::from_fn(|index| {
+                u64::from_le_bytes(bytes[index * 8..index * 8 + 8].try_into().unwrap())
+            })
+        };
+        let name = Text::new("transfer-encoding");
+        assert!(name.begins(words("Transfer-ENCODING: x")));
+        assert!(!name.begins(words("transfer-encodin: x")));
+        assert!(Text::new("GET ").begins_exactly(words("GET / HTTP/1.1")));
+        assert!(!Text::new("GET ").begins_exactly(words("get / HTTP/1.1")));
+    }
+}
