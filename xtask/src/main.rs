@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `bench`, `check`, `metrics-doc`.
-//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages` and `linker`.
+//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps`
+//! and `linker`.
 
+mod apps;
 mod bench;
 mod build;
 mod check;
@@ -8,6 +10,7 @@ mod demo;
 mod linker;
 mod metrics_doc;
 mod packages;
+mod python;
 mod run;
 mod setup;
 mod step;
@@ -53,7 +56,7 @@ enum Command {
     Test,
     /// Measure what observing costs: a line of JSON per figure, then a table.
     Bench {
-        /// Figures or groups of figures; without any, all are measured (about four minutes).
+        /// Figures or groups of figures; without any, all are measured (about six minutes).
         figures: Vec<String>,
         /// Also write docs/benchmark.md.
         #[arg(long, conflicts_with = "figures")]
