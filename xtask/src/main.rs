@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `bench`, `check`, `metrics-doc`.
-//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages` and `linker`.
+//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python` and
+//! `linker`.
 
 mod bench;
 mod build;
@@ -8,6 +9,7 @@ mod demo;
 mod linker;
 mod metrics_doc;
 mod packages;
+mod python;
 mod run;
 mod setup;
 mod step;

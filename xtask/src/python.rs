@@ -1,0 +1,53 @@
+//! Python packages that the test servers import: the pinned ones of tests/fixtures/http/requirements.txt, in a folder of
+//! their own below the target folder, so that neither the system's Python nor a user's is touched.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
+
+use crate::{packages, step, workspace};
+
+/// Where the packages are, for `PYTHONPATH`.
+pub(crate) fn folder() -> PathBuf {
+    workspace::target_dir().join("python")
+}
+
+/// Installs them, unless they are there as the list asks for them.
+pub(crate) fn install() -> Result<()> {
+    let list = workspace::root().join("tests/fixtures/http/requirements.txt");
+    let wanted = fs::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let folder = folder();
+    // A copy of the list says what is installed; it is written last.
+    let installed = folder.join("requirements.txt");
+    if fs::read(&installed).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    if !has_pip() {
+        packages::install("setup --tests", &["python3-pip"])?;
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    step::run_quietly("installing Python packages for the tests", &mut pip(&folder, &list))?;
+    fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
+}
+
+fn pip(folder: &Path, list: &Path) -> Command {
+    let mut command = Command::new("python3");
+    command
+        .args(["-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:"])
+        .args(["--no-deps", "--root-user-action", "ignore", "--target"])
+        .arg(folder)
+        .arg("--requirement")
+        .arg(list);
+    command
+}
+
+/// Whether `python3` brings pip along; some do without any package.
+fn has_pip() -> bool {
+    Command::new("python3").args(["-m", "pip", "--version"]).output().is_ok_and(|run| run.status.success())
+}
