@@ -9,6 +9,7 @@ pub mod load;
 pub mod once;
 pub mod python;
 pub mod server;
+pub mod shapes;
 pub mod truth;
 
 pub use once::{Response, get, request};

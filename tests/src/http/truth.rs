@@ -119,8 +119,8 @@ impl Comparison {
     pub fn wait_equal(agent: &Agent, compare: impl Fn(&Metrics) -> Self) -> Result<Metrics> {
         let metrics = agent.scrape_until(SETTLED_WITHIN, |metrics| compare(metrics).equal())?;
         let comparison = compare(&metrics);
-        println!("{comparison}");
         ensure!(comparison.equal(), "the metrics differ from what happened:\n{comparison}");
+        println!("{comparison}");
         Ok(metrics)
     }
 }
