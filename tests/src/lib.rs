@@ -13,3 +13,4 @@ pub mod namespace;
 pub mod process;
 pub mod puppet;
 pub mod traffic;
+pub mod wire;

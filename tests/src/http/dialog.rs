@@ -85,6 +85,11 @@ impl Dialog {
         self.act(side, Deed::Close).act(other, Deed::Close)
     }
 
+    /// The acts, in their order.
+    pub fn acts(&self) -> &[Act] {
+        &self.0
+    }
+
     /// Bytes that both sides send.
     pub fn bytes(&self) -> u64 {
         let bytes = |Act(_, deed): &Act| match deed {

@@ -77,6 +77,19 @@ pub const SLOW: &[Kind] = &[
     Kind { delay: 60, chunked: true, ..kind(1, "POST", "/api/slow", 200, 2000, 2000) },
 ];
 
+/// Bodies and answers of many segments. Each request's head is in one segment and each length is known, so that nothing
+/// is left to chance where segments are lost or late.
+pub const LONG: &[Kind] = &[
+    kind(4, "GET", "/api/items/{number}", 200, 0, 1000),
+    kind(4, "GET", "/api/files/{hash}", 200, 0, 60_000),
+    Kind { chunked: true, ..kind(4, "GET", "/api/chats/{uuid}/messages", 200, 0, 20_000) },
+    kind(4, "POST", "/api/chats", 201, 20_000, 300),
+    kind(2, "PUT", "/api/files/{hash}", 204, 60_000, 0),
+    kind(1, "POST", "/api/chats", 500, 5000, 20),
+    Kind { route: UNMATCHED, ..kind(1, "GET", "/missing/{hash}", 404, 0, 3000) },
+    kind(1, "HEAD", "/api/files/{hash}", 200, 0, 60_000),
+];
+
 impl Kind {
     /// A request of this kind.
     pub fn request(&self, rng: &mut Rng) -> Request {

@@ -87,6 +87,13 @@ impl Ledger {
         }
     }
 
+    /// The same without durations, for where the server could not know when a request began.
+    #[must_use]
+    pub fn without_durations(mut self) -> Self {
+        self.routes.values_mut().for_each(|requests| requests.durations.clear());
+        self
+    }
+
     /// By method and route.
     pub fn routes(&self) -> &BTreeMap<Route, Requests> {
         &self.routes

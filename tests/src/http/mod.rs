@@ -10,6 +10,7 @@ pub mod once;
 pub mod python;
 pub mod server;
 pub mod shapes;
+pub mod strangers;
 pub mod truth;
 
 pub use once::{Response, get, request};

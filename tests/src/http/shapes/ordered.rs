@@ -44,14 +44,16 @@ pub(super) fn ordered() -> Vec<Shape> {
                 .server("HTTP/1.1 103 Early Hints\r\nLink: </b.css>; rel=preload\r\n\r\n")
                 .server("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
         }),
-        // The answer is there before the upload is, which then goes on.
+        // The answer is there before the upload is, which then goes on: what counts had come before the answer's end.
         counted(
-            &[("PUT", "/refused-early", 413, (60_000, 4))],
+            &[("PUT", "/refused-early", 413, (20_000, 4)), ("GET", "/after-refused", 200, (0, 5))],
             Dialog::default()
                 .client("PUT /refused-early HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n")
                 .act(Client, Deed::Fill(20_000))
-                .server(early)
+                .server("HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nmuch")
                 .act(Client, Deed::Fill(40_000))
+                .client("GET /after-refused HTTP/1.1\r\nHost: x\r\n\r\n")
+                .server("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
                 .closed_by(Client),
         ),
         // Here it does not.
