@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use anyhow::Result;
 use observer_ebpf::http::{
     exchange::{Exchange, METHODS, Outcome},
     host::{Connection, Record, path},
@@ -26,23 +27,24 @@ const fn number(side: Side) -> u32 {
 }
 
 /// Plays a dialog to the framer, in segments of at most `longest` bytes.
-fn frame(dialog: &Dialog, longest: usize) -> Connection {
+fn frame(dialog: &Dialog, longest: usize) -> Result<Connection> {
     let connection = Connection::default();
     let mut now_ns = 1;
     let mut sent = [0_u32; 2];
-    let mut say = |connection: &Connection, side: u32, bytes: &[u8], now_ns| {
+    let mut say = |connection: &Connection, side: u32, bytes: &[u8], now_ns| -> Result<()> {
         for segment in bytes.chunks(longest) {
             connection.segment(side, sent[side as usize], segment, now_ns);
-            sent[side as usize] += u32::try_from(segment.len()).unwrap();
+            sent[side as usize] += u32::try_from(segment.len())?;
         }
+        Ok(())
     };
     for Act(side, deed) in dialog.acts() {
         now_ns += 1_000_000;
         match deed {
-            Deed::Say(bytes) => say(&connection, number(*side), bytes, now_ns),
+            Deed::Say(bytes) => say(&connection, number(*side), bytes, now_ns)?,
             Deed::Fill(count) => {
-                let bytes = vec![b'x'; usize::try_from(*count).unwrap()];
-                bytes.chunks(SEGMENT).for_each(|piece| say(&connection, number(*side), piece, now_ns));
+                let bytes = vec![b'x'; usize::try_from(*count)?];
+                say(&connection, number(*side), &bytes, now_ns)?;
             }
             Deed::Close => connection.fin(number(*side), now_ns),
             Deed::Reset if *side == Side::Client => connection.closed(Outcome::ClientAbort, now_ns),
@@ -50,7 +52,7 @@ fn frame(dialog: &Dialog, longest: usize) -> Connection {
             Deed::Pause(_) => {}
         }
     }
-    connection
+    Ok(connection)
 }
 
 /// What the agent makes of records, as far as a status goes.
@@ -99,14 +101,14 @@ fn differences(known: &Ledger, seen: &Ledger) -> Vec<String> {
 }
 
 #[test]
-fn every_shape_is_framed_for_what_it_is_however_it_is_cut() {
+fn every_shape_is_framed_for_what_it_is_however_it_is_cut() -> Result<()> {
     let mut wrong = Vec::new();
     for Shape { dialog, ledger: known } in shapes::all() {
         for longest in [SEGMENT, 1448, 100, 7, 2, 1] {
             if dialog.bytes() > 1_000_000 && longest < SEGMENT {
                 continue;
             }
-            let connection = frame(&dialog, longest);
+            let connection = frame(&dialog, longest)?;
             let differences = differences(&known, &ledger(&connection));
             wrong.extend(differences.into_iter().map(|line| format!("{longest}: {line}")));
             if connection.lost() > 0 {
@@ -115,10 +117,11 @@ fn every_shape_is_framed_for_what_it_is_however_it_is_cut() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }
 
 #[test]
-fn nothing_is_made_of_strangers_and_of_what_two_readers_would_read_differently() {
+fn nothing_is_made_of_strangers_and_of_what_two_readers_would_read_differently() -> Result<()> {
     let mut before = Ledger::default();
     before.expect("GET", "/before", 200, 1, 0, 5);
     let known = strangers::strangers().into_iter().map(|(_, dialog)| (dialog, Ledger::default()));
@@ -127,7 +130,7 @@ fn nothing_is_made_of_strangers_and_of_what_two_readers_would_read_differently()
     let mut wrong = Vec::new();
     for (dialog, known) in known {
         for longest in [SEGMENT, 7, 1] {
-            let differences = differences(&known, &ledger(&frame(&dialog, longest)));
+            let differences = differences(&known, &ledger(&frame(&dialog, longest)?));
             let said = || {
                 let says = |Act(_, deed): &Act| match deed {
                     Deed::Say(bytes) => String::from_utf8_lossy(bytes).chars().take(120).collect(),
@@ -139,4 +142,5 @@ fn nothing_is_made_of_strangers_and_of_what_two_readers_would_read_differently()
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
 }

@@ -9,6 +9,7 @@ pub mod statistics;
 pub mod usage;
 
 mod connections;
+mod exchanges;
 mod idle;
 mod run_time;
 mod start;
@@ -60,6 +61,7 @@ pub struct Group {
 pub const GROUPS: &[Group] = &[
     Group { name: "run_time", figures: &run_time::FIGURES, measure: run_time::measure },
     Group { name: "throughput", figures: &throughput::FIGURES, measure: throughput::measure },
+    Group { name: "exchanges", figures: &exchanges::FIGURES, measure: exchanges::measure },
     Group { name: "connections", figures: &connections::FIGURES, measure: connections::measure },
     Group { name: "targets", figures: &targets::FIGURES, measure: targets::measure },
     Group { name: "start", figures: &start::FIGURES, measure: start::measure },

@@ -40,11 +40,19 @@ pub fn strangers() -> Vec<(&'static str, Dialog)> {
     vec![("tls", tls), ("unknown", http2), ("unknown", noise), ("unknown", redis), ("unknown", greeting)]
 }
 
-/// Port scans: nothing is said, or not even a line.
+/// Port scans, and clients that never come to a request: nothing is said, or not even a line.
 pub fn scans() -> Vec<Dialog> {
     let reset = Dialog::default().act(Client, Deed::Reset);
-    let half = Dialog::default().client("GET /half HT").closed_by(Client);
-    vec![Dialog::default().closed_by(Client), Dialog::default().closed_by(Server), reset, half]
+    let half = || Dialog::default().client("GET /half HT");
+    let late = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n";
+    vec![
+        Dialog::default().closed_by(Client),
+        Dialog::default().closed_by(Server),
+        reset,
+        half().closed_by(Client),
+        half().server(late).closed_by(Server),
+        Dialog::default().server(late).closed_by(Server),
+    ]
 }
 
 /// Requests that two readers would cut apart differently, or that have no end.

@@ -30,9 +30,31 @@ pub(super) fn ordered() -> Vec<Shape> {
     let early = "HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 4\r\n\r\nmuch";
     vec![
         counted(&(0..PIPELINED).map(exchange).collect::<Vec<_>>(), pipelined.closed_by(Client)),
+        // Each answer is read by the method that it belongs to.
+        counted(
+            &[
+                ("HEAD", "/ahead", 200, (0, 0)),
+                ("GET", "/ahead", 200, (0, 5)),
+                ("DELETE", "/ahead", 204, (0, 0)),
+                ("GET", "/ahead", 304, (0, 0)),
+            ],
+            Dialog::default()
+                .client(
+                    ["HEAD", "GET", "DELETE", "GET"]
+                        .map(|method| format!("{method} /ahead HTTP/1.1\r\n\r\n"))
+                        .concat(),
+                )
+                .server(concat!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+                    "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/",
+                    "HTTP/1.1 204 No Content\r\n\r\n",
+                    "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n"
+                ))
+                .closed_by(Server),
+        ),
         one(("POST", "/continued", 201, (5, 2)), {
             Dialog::default()
-                .client("POST /continued HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
+                .client("POST /continued HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n")
                 .server("HTTP/1.1 100 Continue\r\n\r\n")
                 .client("hello")
                 .server("HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok")

@@ -17,7 +17,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 pub(super) fn plain() -> Vec<Shape> {
     let upload = format!("PUT /upload HTTP/1.1\r\nHost: x\r\nContent-Length: {UPLOAD}\r\n\r\n");
     let cookie = "a".repeat(1000);
-    let cookies = (0..64).map(|number| format!("Cookie: c{number}={cookie}\r\n")).collect::<String>();
+    let cookies = format!("Cookie: c={cookie}\r\n").repeat(64);
     let many = format!("GET /cookies HTTP/1.1\r\nHost: x\r\n{cookies}\r\n");
     let large_head = format!(
         "HTTP/1.1 200 OK\r\n{}Content-Length: 5\r\n\r\nhello",
