@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use fastrand::Rng;
 use observer_ebpf::http::{
     exchange::{Exchange, METHODS, Outcome},
     host::{Connection, Record, path},
@@ -142,5 +143,62 @@ fn nothing_is_made_of_strangers_and_of_what_two_readers_would_read_differently()
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// Segments of `bytes` as a server behind a bad wire gets them: one in ten is overtaken by up to five others, and some
+/// come twice.
+fn disturbed(bytes: &[u8], longest: usize, random: &mut Rng) -> Vec<(usize, Vec<u8>)> {
+    let mut segments: Vec<(usize, usize)> = Vec::new();
+    let count = bytes.len().div_ceil(longest);
+    for index in 0..count {
+        let late = if random.u8(..) < 26 { random.usize(1..6) } else { 0 };
+        segments.push((index + late, index));
+        if random.u8(..) < 13 {
+            segments.push((index + random.usize(1..20), index));
+        }
+    }
+    // Stable: what is due at the same time comes in its order.
+    segments.sort_by_key(|(due, index)| (*due, due - index));
+    let segment = |index: usize| bytes.chunks(longest).nth(index).unwrap_or_default().to_vec();
+    segments.into_iter().map(|(_, index)| (index * longest, segment(index))).collect()
+}
+
+#[test]
+fn requests_whose_head_is_in_one_segment_are_framed_in_any_order_of_segments() -> Result<()> {
+    const LONGEST: usize = 1448;
+    for seed in 0..2000 {
+        let mut random = Rng::with_seed(seed);
+        let (connection, mut known) = (Connection::default(), Ledger::default());
+        let (mut sent, mut answered, mut now_ns) = (0_u32, 0_u32, 1);
+        for _ in 0..4 {
+            let (body, answer) = (random.usize(..40_000), random.usize(..40_000));
+            let head = format!("POST /reordered HTTP/1.1\r\nContent-Length: {body}\r\n\r\n");
+            let request = [head.as_bytes(), &vec![b'G'; body]].concat();
+            for (offset, segment) in disturbed(&request, LONGEST, &mut random) {
+                now_ns += 1000;
+                connection.segment(0, sent + u32::try_from(offset)?, &segment, now_ns);
+            }
+            sent += u32::try_from(request.len())?;
+            let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{answer:x}\r\n");
+            let end: &[u8] = if answer == 0 { b"\r\n" } else { b"\r\n0\r\n\r\n" };
+            let response = [head.as_bytes(), &vec![b'H'; answer], end].concat();
+            for (index, segment) in response.chunks(LONGEST).enumerate() {
+                now_ns += 1000;
+                // What a server sends is seen in order, and again where it was lost.
+                for again in
+                    [Some(index), random.bool().then_some(random.usize(..=index))].into_iter().flatten()
+                {
+                    let segment =
+                        if again == index { segment } else { &response[again * LONGEST..][..LONGEST] };
+                    connection.segment(1, answered + u32::try_from(again * LONGEST)?, segment, now_ns);
+                }
+            }
+            answered += u32::try_from(response.len())?;
+            known.expect("POST", "/reordered", 200, 1, body as u64, answer as u64);
+        }
+        let differences = differences(&known, &ledger(&connection));
+        assert!(differences.is_empty() && connection.lost() == 0, "seed {seed}: {differences:?}");
+    }
     Ok(())
 }
