@@ -123,6 +123,12 @@ impl Requests {
     pub fn count(&self) -> u64 {
         self.statuses.values().sum()
     }
+
+    /// Those that came to the head of an answer.
+    pub fn answered(&self) -> u64 {
+        let answered = self.statuses.iter().filter(|(status, _)| !matches!(status, 0 | 499));
+        answered.map(|(_, count)| count).sum()
+    }
 }
 
 #[cfg(test)]

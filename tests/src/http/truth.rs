@@ -65,9 +65,11 @@ impl Comparison {
                 "response_size_bytes",
             ];
             for name in histograms {
-                comparison.count(format!("{method} {route} {name}"), requests.count(), sum(name, "count"));
+                comparison.count(format!("{method} {route} {name}"), requests.answered(), sum(name, "count"));
             }
-            let (sent, received) = (requests.request_bytes, requests.response_bytes);
+            // What was not answered has no sizes, as it has no times.
+            let answered = requests.answered().min(1);
+            let (sent, received) = (requests.request_bytes * answered, requests.response_bytes * answered);
             comparison.count(format!("{method} {route} bytes in"), sent, sum("request_size_bytes", "sum"));
             comparison.count(
                 format!("{method} {route} bytes out"),
