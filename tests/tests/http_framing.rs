@@ -76,15 +76,18 @@ fn ledger(connection: &Connection) -> Ledger {
             }
             Record::Exchange(exchange) => exchange,
         };
-        let (method, path) = match ahead.remove(&exchange.index) {
+        let request = ahead.remove(&exchange.index);
+        let (method, path) = match &request {
             Some(request) => (request.method, path(&request.path, request.path_length)),
             None => (exchange.method, path(&exchange.path, exchange.path_length)),
         };
+        // One of both has the bytes of a body.
+        let sent = exchange.request_bytes.max(request.map_or(0, |request| request.request_bytes));
         let route = match path.rsplit_once('/') {
             Some((folder, last)) if last.parse::<u32>().is_ok() => format!("{folder}/{{number}}"),
             _ => path,
         };
-        let (sent, received) = (exchange.request_bytes, exchange.response_bytes);
+        let received = exchange.response_bytes;
         ledger.expect(METHODS[usize::from(method)], &route, status(exchange), 1, sent, received);
     }
     ledger
