@@ -1,5 +1,5 @@
 //! Requests over a wire between two network namespaces that loses segments, and over one that reorders them: what is sent
-//! twice, late or in any order counts once, to the byte.
+//! twice, late or in any order counts once, to the byte, or is given up and said to be lost; never counted wrong.
 
 use anyhow::{Context as _, Result, ensure};
 use tests::{
@@ -19,6 +19,12 @@ use tests::{
 const REQUESTS: usize = 10_000;
 /// Segments that are sent again, or come ahead of others, at least.
 const DISTURBED: u64 = 2000;
+/// Bytes of a body at most.
+const LONGEST: u64 = 60_000;
+/// The share of requests that may be given up, each of them counted as lost. A segment that completes a handshake, because
+/// the acknowledgement before it was lost or late, passes the programs as one of the listening socket: what it carries
+/// is never seen on the connection. One request in twenty is the first of its connection.
+const MOST_GIVEN_UP: f64 = 0.1 / 20.0;
 
 /// Plays the load over `wire` and compares; `counter` of the server's TCP must show that there was something to survive.
 fn compare(wire: &Wire, counter: &str) -> Result<()> {
@@ -46,11 +52,11 @@ fn compare(wire: &Wire, counter: &str) -> Result<()> {
     ensure!(disturbed > DISTURBED, "{counter} is {disturbed} after {} requests", all.count());
     // When a request began is not known at the other end of a wire that lost its first segment.
     let all = all.without_durations();
-    Comparison::wait_equal(&agent, |metrics| {
-        let mut comparison = Comparison::of_all(&all, metrics);
-        comparison.count("records lost".to_owned(), 0, metrics.sum("observer_records_lost_total", &[]));
-        comparison
+    let metrics = Comparison::wait_equal(&agent, |metrics| {
+        Comparison::of_all(&all, metrics).with_given_up(&all, metrics, LONGEST)
     })?;
+    let given_up = metrics.sum("observer_records_lost_total", &[]);
+    ensure!(given_up <= MOST_GIVEN_UP * all.count() as f64, "{given_up} of {} were given up", all.count());
     agent.stop()?;
     Ok(())
 }

@@ -326,6 +326,8 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     mark(&mut http.bodiless, bit, method == names::HEAD);
     mark(&mut http.tunnels, bit, method == names::CONNECT);
     http.exchange.in_flight = waiting + 1;
+    keep(&mut http.unexpected, 0);
+    http.preexisting = 0;
     keep(&mut http.requests, index.wrapping_add(1));
     MESSAGE
 }
@@ -446,7 +448,7 @@ fn status_line(http: &mut Http, end: u32) -> u32 {
     if http.outstanding() > 0 {
         return MESSAGE;
     }
-    keep(&mut http.unexpected, 1);
+    http.answered_unseen(RESPONSE);
     UNEXPECTED
 }
 

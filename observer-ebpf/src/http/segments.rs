@@ -190,6 +190,8 @@ fn bridge(http: &mut Http, side: u32, hole: u32) -> bool {
         // The server has answered what was never seen here: nothing will fill the hole.
         lose(http, REQUEST, hole);
         http.awaiting = 0;
+        // It was counted with its answer.
+        http.halves[0].flags = 0;
         return true;
     }
     passes
@@ -283,9 +285,16 @@ fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
     half.flags &= !(GUESSING | COUNTING_GUESS);
     let end = sequence.wrapping_add(length);
     let mut free = AHEAD;
-    for (index, interval) in half.ahead.iter().enumerate() {
+    for (index, interval) in half.ahead.iter_mut().enumerate() {
         if interval.start == interval.end {
             free = index;
+        } else if interval.end == sequence
+            && interval.read != Interval::LAST
+            && (interval.read == Interval::UNREAD) == (read == Interval::UNREAD)
+        {
+            // What follows another needs no room of its own: one late segment costs one interval.
+            (interval.end, interval.read) = (end, read);
+            return;
         }
     }
     if free >= AHEAD {
