@@ -555,8 +555,9 @@ fn transfer_encoding(half: &mut Half, value: u32, end: u32) {
         && (is_blank(before) || before == b',' || before == b':');
     let is_first = names::CHUNKED.begins(half.words(value));
     let alone = end.wrapping_sub(value) == names::CHUNKED.length;
-    let more_blanks = is_blank(half.byte(end.wrapping_sub(1)));
-    if half.head & (CHUNKED | CODED) != 0 || (is_first && !alone) || more_blanks {
+    let last = half.byte(end.wrapping_sub(1));
+    let hides_last = is_blank(last) || last == b',';
+    if half.head & (CHUNKED | CODED) != 0 || (is_first && !alone) || hides_last {
         half.head |= BAD;
     }
     half.head |= if is_last { CHUNKED } else { CODED };

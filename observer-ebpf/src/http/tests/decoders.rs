@@ -152,15 +152,15 @@ pub(crate) fn framing(fields: &[Header<'_>]) -> Framing {
                 .and_then(|text| text.parse().ok())
                 .map_or(Framing::Ambiguous, Framing::Length)
         }
+        // Blanks part codings as commas do. Twice chunked is chunked to whoever looks for the end only.
         ([], [codings]) => {
-            let codings: Vec<_> = codings.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).collect();
+            let is_parted = |byte: &u8| matches!(byte, b',' | b' ' | b'\t');
+            let codings: Vec<_> = codings.split(is_parted).filter(|coding| !coding.is_empty()).collect();
             let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
-            match codings.split_last() {
-                Some((last, others)) if is_chunked(last) && !others.iter().any(is_chunked) => {
-                    Framing::Chunked
-                }
-                _ if codings.iter().any(is_chunked) => Framing::Ambiguous,
-                _ => Framing::Coded,
+            match (codings.iter().position(is_chunked), codings.last().is_some_and(is_chunked)) {
+                (Some(first), true) if first > 0 || codings.len() == 1 => Framing::Chunked,
+                (None, _) => Framing::Coded,
+                _ => Framing::Ambiguous,
             }
         }
         _ => Framing::Ambiguous,
