@@ -271,8 +271,8 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     let is_whole = kept(&half.first) != 0;
     if is_whole {
         let end = if half.byte(end.wrapping_sub(1)) == b'\r' { end.wrapping_sub(1) } else { end };
-        // "GET / HTTP/1.1"
-        if end.wrapping_sub(start) < 14 || end.wrapping_sub(start) > POSITIONS {
+        // "A / HTTP/1.1"
+        if end.wrapping_sub(start) < 12 || end.wrapping_sub(start) > POSITIONS {
             return FOREIGN;
         }
         let version = half.words(end.wrapping_sub(8));
@@ -441,7 +441,9 @@ fn status_line(http: &mut Http, end: u32) -> u32 {
     }
     let digits = (half.word(start.wrapping_add(9)) & 0xff_ffff) ^ DIGITS;
     let (hundreds, tens, ones) = (digits & 0xff, digits >> 8 & 0xff, digits >> 16 & 0xff);
-    if hundreds == 0 || hundreds > 9 || tens > 9 || ones > 9 {
+    let behind = half.byte(start.wrapping_add(12));
+    let ends = is_blank(behind) || behind == b'\r' || behind == b'\n';
+    if hundreds == 0 || hundreds > 9 || tens > 9 || ones > 9 || !ends {
         return FOREIGN;
     }
     half.status = (hundreds * 100 + tens * 10 + ones) as u16;
@@ -568,7 +570,9 @@ fn transfer_encoding(half: &mut Half, value: u32, end: u32) {
         && (is_blank(before) || before == b',' || before == b':');
     let is_first = names::CHUNKED.begins(half.words(value));
     let alone = end.wrapping_sub(value) == names::CHUNKED.length;
-    if half.head & (CHUNKED | CODED) != 0 || (is_first && !alone) {
+    let last = half.byte(end.wrapping_sub(1));
+    let hides_last = is_blank(last) || last == b',';
+    if half.head & (CHUNKED | CODED) != 0 || (is_first && !alone) || hides_last {
         half.head |= BAD;
     }
     half.head |= if is_last { CHUNKED } else { CODED };

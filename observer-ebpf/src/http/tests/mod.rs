@@ -1,7 +1,9 @@
 //! The framer against recorded exchanges, other parsers, and everything that can happen to segments.
 //! Each file is one subject; what they share is here.
 
+mod decoders;
 mod messages;
+mod properties;
 mod recorded;
 mod segments;
 
