@@ -24,9 +24,8 @@ fn a_status_has_three_digits_and_no_more() {
 #[test]
 fn a_coding_behind_which_blanks_are_left_is_lost_and_not_another() {
     for behind in [" \t ", ",", ", "] {
-        let response = format!(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked{behind}\r\n\r\n1\r\na\r\n0\r\n\r\n"
-        );
+        let response =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked{behind}\r\n\r\n1\r\na\r\n0\r\n\r\n");
         let connection = Connection::whole(GET, response.as_bytes());
         assert_eq!((summaries(&connection), connection.lost()), (vec![], 1));
         assert_eq!(connection.state().exchange.response_bytes, 0);
