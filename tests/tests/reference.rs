@@ -14,10 +14,14 @@ use tempfile::TempDir;
 use tests::{
     agent::{self, Agent},
     cgroup::{Cgroup, Companions},
-    http,
+    http::{
+        self,
+        server::{Kind, Server},
+    },
     metrics::Metrics,
     process::PATIENCE,
     puppet::{self, Puppet},
+    streams::server::StreamServer,
 };
 
 /// The program of [`Puppet`].
@@ -79,7 +83,11 @@ fn full_scrape() -> Result<String> {
     // A second role, for which there is no room.
     let _second = tests::process::Background::start(cgroup.command("sleep").arg("1000"))?;
     let _statistics = Statistics::on()?;
-    let agent = Agent::start(["--config", &file.display().to_string(), "--target", &cgroup.selector()])?;
+    let streams = StreamServer::start(&cgroup)?;
+    let relay = Server::start(Kind::Node(&[]), &cgroup, Ipv4Addr::LOCALHOST.into())?;
+    let target = format!("{},app=litserve", cgroup.selector());
+    let agent = Agent::start(["--config", &file.display().to_string(), "--target", &target])?;
+    exchanges(&streams, &relay, &cgroup, &agent)?;
     let inside = puppet.listen()?;
     puppet::call(inside, 1000)?;
     puppet.call(puppet::echo(Ipv4Addr::LOCALHOST.into())?, 1000)?;
@@ -89,10 +97,28 @@ fn full_scrape() -> Result<String> {
         metrics.sum("chat_tcp_connections_closed_total", &[]) >= 2.0
             && metrics.sum("chat_tcp_connect_failures_total", &[]) >= 1.0
             && metrics.sum("chat_processes", &[]) >= 2.0
+            && metrics.sum("chat_streams_total", &[]) >= 1.0
+            && metrics.sum("chat_app_events_total", &[]) >= 1.0
+            && metrics.sum("chat_http_self_requests_total", &[]) >= 1.0
+            && metrics.sum("chat_upstream_requests_total", &[]) >= 1.0
             && metrics.sum("observer_scrape_duration_seconds_count", &[]) >= 1.0
     };
     ensure!(ready(&agent.scrape_until(PATIENCE, ready)?), "not all that was done is counted");
     Ok(http::get(agent.address(), "/metrics")?.text())
+}
+
+/// A stream, what a profile calls an event, a server's call to itself, and one to another.
+fn exchanges(streams: &StreamServer, relay: &Server, cgroup: &Cgroup, agent: &Agent) -> Result<()> {
+    let stream = http::get(streams.address(), "/sse/answer?events=3&interval=10")?;
+    ensure!(stream.status == 200 && !stream.body.is_empty(), "{stream:?}");
+    let event = http::request(streams.address(), "POST /predict HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
+    ensure!(event.status == 200, "{event:?}");
+    let relayed = http::get(relay.address(), "/relay/1")?;
+    ensure!(relayed.status == 200, "{relayed:?}");
+    let fetch = format!("fetch('http://{}/healthz').then((answer) => answer.text())", agent.address());
+    let fetched = cgroup.command("node").args(["-e", &fetch]).status()?;
+    ensure!(fetched.success(), "Node.js cannot fetch from the agent: {fetched}");
+    Ok(())
 }
 
 #[test]
