@@ -453,13 +453,13 @@ impl Calls for Packet {
     }
 
     #[inline(always)]
-    fn has_event(&self) -> u32 {
-        http_has_event(self.skb)
+    fn first_line(&self, side: u32, end: u32) -> u32 {
+        http_first_line(self.skb, side, end)
     }
 
     #[inline(always)]
-    fn first_line(&self, side: u32, end: u32) -> u32 {
-        http_first_line(self.skb, side, end)
+    fn has_event(&self) -> u32 {
+        http_has_event(self.skb)
     }
 
     #[inline(always)]
@@ -542,22 +542,22 @@ functions! {
     fn http_resync(packet, side, offset, end, payload; payload) {
         resync::resync(&packet, side, offset, end)
     } else end;
-    /// [`head::find_lines`]
-    fn http_find_lines(packet, side; 0) {
-        head::find_lines(packet.http(), side)
-    } else 0;
     /// [`load_early`]
     fn http_early(packet, offset, position; 0) {
         load_early(&packet, offset, position)
     } else 0;
-    /// [`events::has_event`]
-    fn http_has_event(packet; 0) {
-        events::has_event(packet.http())
+    /// [`head::find_lines`]
+    fn http_find_lines(packet, side; 0) {
+        head::find_lines(packet.http(), side)
     } else 0;
     /// [`head::first_line`]
     fn http_first_line(packet, side, end; 0) {
         head::first_line(packet.http(), side, end)
     } else head::FOREIGN;
+    /// [`events::has_event`]
+    fn http_has_event(packet; 0) {
+        events::has_event(packet.http())
+    } else 0;
     /// [`head::field`]
     fn http_field(packet, side, index; 0) {
         head::field(packet.http(), side, index);

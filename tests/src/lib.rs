@@ -2,6 +2,7 @@
 //! `demo` is the chat service, its load generator and the live demonstration; `bench` measures what observing costs.
 
 pub mod agent;
+pub mod apps;
 pub mod bench;
 pub mod bpf;
 pub mod cgroup;
@@ -12,4 +13,6 @@ pub mod metrics;
 pub mod namespace;
 pub mod process;
 pub mod puppet;
+pub mod streams;
 pub mod traffic;
+pub mod wire;

@@ -6,13 +6,13 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Stdio},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
-use crate::{cgroup::Cgroup, process::raise_file_limit};
+use crate::{cgroup::Cgroup, http::dialog::Dialog, process::raise_file_limit};
 
 /// How long either end of a connection waits for the other.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -61,6 +61,14 @@ impl Puppet {
         self.order(&format!("hold {address}")).map(drop)
     }
 
+    /// Plays `dialog` with it as the server, on a connection over loopback, to the end on both sides.
+    pub fn serve(&mut self, dialog: &Dialog) -> Result<()> {
+        let address = self.order(&format!("serve {}", serde_json::to_string(dialog)?))?;
+        let played = dialog.connect(address.parse().context("the puppet gave no address")?);
+        // What the server says of it tells more than what the client does.
+        self.order("served").and(played)
+    }
+
     /// Makes it open `count` files and keep them.
     pub fn open(&mut self, count: usize) -> Result<()> {
         self.order(&format!("open {count}")).map(drop)
@@ -92,9 +100,9 @@ impl Drop for Puppet {
 
 /// The puppet's own side: carries out the orders on standard input until it ends.
 pub fn obey(orders: impl BufRead, mut answers: impl Write) -> Result<()> {
-    let (mut held, mut files) = (Vec::new(), Vec::new());
+    let mut kept = Kept::default();
     for order in orders.lines() {
-        let answer = carry_out(&order?, &mut held, &mut files);
+        let answer = carry_out(&order?, &mut kept);
         match answer {
             Ok(result) => writeln!(answers, "done {result}")?,
             Err(error) => writeln!(answers, "failed {error:#}")?,
@@ -104,18 +112,36 @@ pub fn obey(orders: impl BufRead, mut answers: impl Write) -> Result<()> {
     Ok(())
 }
 
-fn carry_out(order: &str, held: &mut Vec<TcpStream>, files: &mut Vec<File>) -> Result<String> {
+/// What a puppet keeps from one order to the next.
+#[derive(Default)]
+struct Kept {
+    connections: Vec<TcpStream>,
+    files: Vec<File>,
+    dialog: Option<JoinHandle<Result<()>>>,
+}
+
+fn carry_out(order: &str, kept: &mut Kept) -> Result<String> {
+    if let Some(dialog) = order.strip_prefix("serve ") {
+        let dialog: Dialog = serde_json::from_str(dialog)?;
+        let (address, playing) = dialog.listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        kept.dialog = Some(playing);
+        return Ok(address.to_string());
+    }
     let words: Vec<&str> = order.split(' ').collect();
     match words.as_slice() {
         ["ready"] => {}
+        ["served"] => {
+            let playing = kept.dialog.take().context("nothing is being served")?;
+            playing.join().map_err(|_| anyhow!("the server panicked"))??;
+        }
         ["listen"] => return Ok(echo(Ipv4Addr::LOCALHOST.into())?.to_string()),
         ["call", address, bytes] => call(address.parse()?, bytes.parse()?)?,
-        ["hold", address] => held.push(TcpStream::connect(address)?),
-        ["release"] => held.clear(),
+        ["hold", address] => kept.connections.push(TcpStream::connect(address)?),
+        ["release"] => kept.connections.clear(),
         ["open", count] => {
             raise_file_limit()?;
             for _ in 0..count.parse()? {
-                files.push(File::open("/dev/null")?);
+                kept.files.push(File::open("/dev/null")?);
             }
         }
         _ => bail!("there is no such order"),

@@ -1,7 +1,7 @@
-//! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `bench`, `fuzz`, `check`,
-//! `metrics-doc`.
-//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages` and `linker`.
+//! The project's own commands, one file per command; `cargo xtask help` lists them.
+//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps` and `linker`.
 
+mod apps;
 mod bench;
 mod build;
 mod check;
@@ -10,6 +10,7 @@ mod fuzz;
 mod linker;
 mod metrics_doc;
 mod packages;
+mod python;
 mod run;
 mod setup;
 mod step;
@@ -55,7 +56,7 @@ enum Command {
     Test,
     /// Measure what observing costs: a line of JSON per figure, then a table.
     Bench {
-        /// Figures or groups of figures; without any, all are measured (about four minutes).
+        /// Figures or groups of figures; without any, all are measured (about six minutes).
         figures: Vec<String>,
         /// Also write docs/benchmark.md.
         #[arg(long, conflicts_with = "figures")]

@@ -26,6 +26,7 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { package: "iproute2", program: Some("ip") },
     Tool { package: "python3", program: Some("python3") },
     Tool { package: "nodejs", program: Some("node") },
+    Tool { package: "npm", program: Some("npm") },
     Tool { package: "wrk", program: Some("wrk") },
 ];
 

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    linker, packages, step,
+    apps, linker, packages, python, step,
     toolchain::{Compiler, DEBIAN_COMPILER, Toolchain},
 };
 
@@ -21,6 +21,8 @@ pub(crate) fn setup(tests: bool) -> Result<Toolchain> {
     step::say(&format!("eBPF toolchain: {toolchain}"));
     if tests {
         packages::install_test_tools()?;
+        python::install()?;
+        apps::install()?;
     }
     Ok(toolchain)
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use crate::{build, setup, step, workspace};
+use crate::{build, python, setup, step, workspace};
 
 /// Runs all tests; without root the end-to-end tests are left out, which one line says.
 pub(crate) fn test() -> Result<()> {
@@ -39,5 +39,6 @@ pub(crate) fn end_to_end() -> Result<()> {
     let mut cargo = workspace::cargo(["test", "--package", "tests", "--no-fail-fast", "--test", "*"]);
     // One at a time: the tests count what the whole agent does, and two would share the machine's two cores.
     cargo.args(["--", "--test-threads=1"]).env("OBSERVER_BIN", workspace::agent());
+    cargo.env("OBSERVER_PYTHON_PACKAGES", python::folder());
     step::run("end-to-end tests", &mut cargo)
 }

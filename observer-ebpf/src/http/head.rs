@@ -295,7 +295,11 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
         }
         version_at = end.wrapping_sub(8);
     }
-    let Some(method) = method(half, start) else { return FOREIGN };
+    read_method(half, start);
+    let method = kept(&half.number) as u8;
+    if method > names::OTHER {
+        return FOREIGN;
+    }
     let target = kept(&half.cursor);
     // Behind the method's own space the version may come: then what follows the line would be the path.
     if target >= version_at {
@@ -311,8 +315,9 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     let bit = 1_u64 << (index & (WAITING - 1));
     let first = waiting == 0;
     let path = if first { &mut exchange.path } else { &mut ahead.path };
-    let (length, cut) = copy_path(half, target, path);
-    let cut = if cut { PATH_CUT } else { 0 };
+    copy_path(half, target, path);
+    let length = kept(&half.number) as u16;
+    let (length, cut) = if length > PATH_BYTES as u16 { (PATH_BYTES as u16, PATH_CUT) } else { (length, 0) };
     if first {
         exchange.started_ns = half.started_ns;
         exchange.index = index;
@@ -337,6 +342,8 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     mark(&mut http.bodiless, bit, method == names::HEAD);
     mark(&mut http.tunnels, bit, method == names::CONNECT);
     http.exchange.in_flight = waiting + 1;
+    keep(&mut http.unexpected, 0);
+    http.preexisting = 0;
     keep(&mut http.requests, index.wrapping_add(1));
     MESSAGE
 }
@@ -372,41 +379,49 @@ pub fn clear_response(exchange: &mut exchange::Exchange) {
     }
 }
 
-/// The number of the method at `start`; leaves [`Half::cursor`] behind it and its space.
+/// What [`Half::number`] is where no method is.
+const NO_METHOD: u64 = 255;
+
+/// Makes [`Half::number`] that of the method at `start`, or [`NO_METHOD`]; leaves [`Half::cursor`] behind it and its
+/// space.
 #[inline(always)]
-fn method(half: &mut Half, start: u32) -> Option<u8> {
+fn read_method(half: &mut Half, start: u32) {
     const LONGEST: u32 = 20;
+    keep(&mut half.number, NO_METHOD);
     let words = half.words(start);
     for (number, name) in METHODS.iter().enumerate() {
         if name.begins_exactly(words) {
+            keep(&mut half.number, number as u64);
             keep(&mut half.cursor, start.wrapping_add(name.length));
-            return Some(number as u8);
+            return;
         }
     }
     let mut length = 0;
     while length < LONGEST {
         let byte = half.byte(start.wrapping_add(length));
         if byte == b' ' && length > 0 {
+            keep(&mut half.number, u64::from(names::OTHER));
             keep(&mut half.cursor, start.wrapping_add(length + 1));
-            return Some(names::OTHER);
+            return;
         }
         if !byte.is_ascii_uppercase() && byte != b'-' && byte != b'_' {
-            return None;
+            return;
         }
         length += 1;
     }
-    None
 }
 
 /// Whether the window begins like a request.
 #[inline(always)]
 pub fn begins_request(half: &mut Half) -> bool {
-    method(half, DATA).is_some() && matches!(half.byte(kept(&half.cursor)), b'/' | b'*' | b'h')
+    read_method(half, DATA);
+    kept(&half.number) != NO_METHOD && matches!(half.byte(kept(&half.cursor)), b'/' | b'*' | b'h')
 }
 
-/// Copies the path at `target`, up to its query; its length and whether it was longer.
+/// Copies the path at `target`, up to its query; [`Half::number`] is then its length, or more if it is longer.
 #[inline(always)]
-fn copy_path(half: &Half, target: u32, path: &mut [u8; PATH_BYTES]) -> (u16, bool) {
+fn copy_path(half: &mut Half, target: u32, path: &mut [u8; PATH_BYTES]) {
+    keep(&mut half.number, PATH_BYTES as u64 + 1);
     let mut copied = 0;
     while copied < PATH_BYTES as u32 {
         let word = half.word(target.wrapping_add(copied));
@@ -420,11 +435,11 @@ fn copy_path(half: &Half, target: u32, path: &mut [u8; PATH_BYTES]) -> (u16, boo
         // SAFETY: `copied` is a multiple of 8 below the length of the path, which is one too.
         unsafe { path.as_mut_ptr().add(copied as usize).cast::<u64>().write_unaligned(word) };
         if stops != 0 {
-            return ((copied + rest) as u16, false);
+            keep(&mut half.number, u64::from(copied + rest));
+            return;
         }
         copied += 8;
     }
-    (PATH_BYTES as u16, true)
 }
 
 /// Reads the status line from [`Half::cursor`] on.
@@ -451,7 +466,7 @@ fn status_line(http: &mut Http, end: u32) -> u32 {
     if http.outstanding() > 0 {
         return MESSAGE;
     }
-    keep(&mut http.unexpected, 1);
+    http.answered_unseen(RESPONSE);
     UNEXPECTED
 }
 

@@ -172,12 +172,12 @@ impl Calls for Connection {
         head::find_lines(self.http(), side)
     }
 
-    fn has_event(&self) -> u32 {
-        events::has_event(self.http())
-    }
-
     fn first_line(&self, side: u32, end: u32) -> u32 {
         head::first_line(self.http(), side, end)
+    }
+
+    fn has_event(&self) -> u32 {
+        events::has_event(self.http())
     }
 
     fn field(&self, side: u32, index: u32) {

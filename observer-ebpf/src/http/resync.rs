@@ -36,7 +36,7 @@ pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
             half.stage = Stage::Start as u8;
             return offset;
         }
-        keep(&mut http.unexpected, 1);
+        http.answered_unseen(RESPONSE);
         return end;
     }
     if http.preexisting == 0 || outstanding > 0 {

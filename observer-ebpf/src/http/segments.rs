@@ -54,10 +54,25 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
     if side & 1 == RESPONSE {
         body::segment_of_body(calls.http());
     }
-    if calls.steps(side, offset, end) < end {
+    // Nearly every segment takes one step.
+    let offset = first_step(calls, side, offset, end);
+    if offset < end && calls.steps(side, offset, end) < end {
         let half = &mut calls.http().halves[(side & 1) as usize];
         half.flags |= LOST;
         half.stage = Stage::Resync as u8;
+    }
+}
+
+/// The first step, if it is one of the frequent ones.
+#[inline(always)]
+fn first_step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let stage = kept(&calls.http().halves[(side & 1) as usize].stage);
+    if stage == Stage::Start as u8 {
+        calls.lines(side, offset, end)
+    } else if stage == Stage::ChunkSize as u8 || is_skipped(stage) {
+        calls.body(side, offset, end)
+    } else {
+        offset
     }
 }
 
@@ -175,6 +190,8 @@ fn bridge(http: &mut Http, side: u32, hole: u32) -> bool {
         // The server has answered what was never seen here: nothing will fill the hole.
         lose(http, REQUEST, hole);
         http.awaiting = 0;
+        // It was counted with its answer.
+        http.halves[0].flags = 0;
         return true;
     }
     passes
@@ -268,9 +285,16 @@ fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
     half.flags &= !(GUESSING | COUNTING_GUESS);
     let end = sequence.wrapping_add(length);
     let mut free = AHEAD;
-    for (index, interval) in half.ahead.iter().enumerate() {
+    for (index, interval) in half.ahead.iter_mut().enumerate() {
         if interval.start == interval.end {
             free = index;
+        } else if interval.end == sequence
+            && interval.read != Interval::LAST
+            && (interval.read == Interval::UNREAD) == (read == Interval::UNREAD)
+        {
+            // What follows another needs no room of its own: one late segment costs one interval.
+            (interval.end, interval.read) = (end, read);
+            return;
         }
     }
     if free >= AHEAD {

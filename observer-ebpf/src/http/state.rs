@@ -282,6 +282,16 @@ impl Http {
         }
     }
 
+    /// A response came to a request that was not seen. It counts as lost, unless the request was, or is older than the
+    /// agent.
+    #[inline(always)]
+    pub fn answered_unseen(&mut self, side: u32) {
+        if self.awaiting == 0 && self.preexisting == 0 {
+            self.halves[(side & 1) as usize].flags |= LOST;
+        }
+        keep(&mut self.unexpected, 1);
+    }
+
     /// Gives up on the connection for good.
     #[inline(always)]
     pub fn give_up(&mut self) {

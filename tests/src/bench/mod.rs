@@ -8,10 +8,14 @@ pub mod server;
 pub mod statistics;
 pub mod usage;
 
+mod chunk;
 mod connections;
+mod exchanges;
 mod idle;
 mod run_time;
 mod start;
+pub mod stream_load;
+mod streams;
 mod targets;
 mod throughput;
 
@@ -59,8 +63,11 @@ pub struct Group {
 /// All groups, in the order in which they run.
 pub const GROUPS: &[Group] = &[
     Group { name: "run_time", figures: &run_time::FIGURES, measure: run_time::measure },
+    Group { name: "chunk", figures: &chunk::FIGURES, measure: chunk::measure },
     Group { name: "throughput", figures: &throughput::FIGURES, measure: throughput::measure },
+    Group { name: "exchanges", figures: &exchanges::FIGURES, measure: exchanges::measure },
     Group { name: "connections", figures: &connections::FIGURES, measure: connections::measure },
+    Group { name: "streams", figures: &streams::FIGURES, measure: streams::measure },
     Group { name: "targets", figures: &targets::FIGURES, measure: targets::measure },
     Group { name: "start", figures: &start::FIGURES, measure: start::measure },
     Group { name: "idle", figures: &idle::FIGURES, measure: idle::measure },

@@ -74,7 +74,7 @@ pub struct Runs {
 
 impl Runs {
     /// Of one of the observer's programs, as its metrics show them.
-    fn of_program(metrics: &Metrics, program: &str) -> Result<Self> {
+    pub(super) fn of_program(metrics: &Metrics, program: &str) -> Result<Self> {
         let value = |name| {
             let found = metrics.get(name, &[("program", program)]);
             found.with_context(|| format!("the observer shows no {name} of {program}"))
@@ -83,7 +83,7 @@ impl Runs {
         Ok(Self { seconds, count: value("observer_program_runs_total")? })
     }
 
-    fn nanoseconds_each(self, of: &str) -> Result<f64> {
+    pub(super) fn nanoseconds_each(self, of: &str) -> Result<f64> {
         if self.count < 1.0 {
             bail!("{of} did not run under load");
         }

@@ -1,7 +1,12 @@
 //! The workload: a Node.js server in a cgroup of its own, and wrk, which saturates it.
 //! wrk's output: <https://github.com/wg/wrk/blob/4.1.0/src/wrk.c> (its report) and `src/units.c`.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,6 +20,9 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long the server is under load before anything is measured, for its compiler to be done.
 const WARM_UP: Duration = Duration::from_secs(3);
+
+/// Bytes of the head of each answer, for which the budget of an exchange is made.
+const HEAD_BYTES: usize = 165;
 
 /// Connections that wrk keeps busy.
 const CONNECTIONS: u32 = 16;
@@ -55,7 +63,9 @@ impl Server {
             .context("the benchmark needs Node.js; `cargo xtask setup --tests` installs it")?;
         let port =
             process.wait_for("port", START_WITHIN, |line| line.strip_prefix("listening ")?.parse().ok())?;
-        Ok(Self { address: SocketAddr::from(([127, 0, 0, 1], port)), _process: process, cgroup })
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        check_head(address).context("the server is not the one that figures are made for")?;
+        Ok(Self { address, _process: process, cgroup })
     }
 
     /// Where it listens.
@@ -97,6 +107,22 @@ impl Server {
         }
         parse(&output).with_context(|| format!("wrk's report lacks a number:\n{output}"))
     }
+}
+
+/// Fails where the head of an answer has another length than the budget speaks of.
+fn check_head(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address).context("cannot connect")?;
+    stream.set_read_timeout(Some(START_WITHIN)).context("cannot set a time limit")?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").context("cannot send")?;
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).context("cannot read the answer")?;
+        head.extend(byte);
+    }
+    if head.len() != HEAD_BYTES {
+        bail!("the answer's head has {} bytes, not {HEAD_BYTES}", head.len());
+    }
+    Ok(())
 }
 
 /// Reads wrk's report.

@@ -157,8 +157,13 @@ impl Connection {
         Ok(self.stream.into_inner())
     }
 
-    /// The next chunk of a chunked body, with the line ends around it; `None` after the last.
-    async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Sends FIN and goes on reading.
+    pub async fn shut_down(&mut self) -> Result<()> {
+        self.stream.get_mut().shutdown().await.context("cannot shut down")
+    }
+
+    /// The next chunk of a chunked body, taken from the connection with the line ends around it; `None` after the last.
+    pub async fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
         let size = self.line().await?;
         let length = usize::from_str_radix(&size, 16).with_context(|| format!("not a chunk size: {size}"))?;
         let mut chunk = vec![0; length];

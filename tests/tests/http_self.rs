@@ -1,0 +1,66 @@
+//! A server that asks itself over loopback: its users' requests count as such, its own only as its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Result;
+use tests::{
+    agent::Agent,
+    cgroup::Cgroup,
+    http::{
+        kinds::Kind,
+        load::{self, Load},
+        server::{self, Server},
+        truth::Comparison,
+    },
+};
+use tokio::runtime::Runtime;
+
+/// Requests, for each of which the server asks itself once.
+const REQUESTS: usize = 500;
+
+const RELAYED: &[Kind] = &[Kind {
+    weight: 1,
+    method: "GET",
+    path: "/relay/{number}",
+    route: "/relay/{number}",
+    status: 200,
+    body: 0,
+    answer: 300,
+    delay: 0,
+    chunked: false,
+}];
+
+#[test]
+fn calls_to_itself_are_no_users_requests() -> Result<()> {
+    let cgroup = Cgroup::create("observer-self")?;
+    let server = Server::start(server::Kind::Node(&[]), &cgroup, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+    let agent =
+        Agent::start(["--docker-socket", "", "--target", &format!("{},app=generic", cgroup.selector())])?;
+    let load = Load {
+        server: server.address(),
+        kinds: RELAYED,
+        requests: REQUESTS,
+        connections: 8,
+        renewed_after: None,
+        seed: 5,
+    };
+    // Durations are the affair of `http_requests`.
+    let ledger = load::play(&Runtime::new()?, load)?.without_durations();
+    let logged = server.answered()?;
+    let own: u64 = logged
+        .iter()
+        .filter(|((_, path, _), _)| path.starts_with("/api/items/"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(own, REQUESTS as u64, "the server asked itself as often as it was asked");
+    Comparison::wait_equal(&agent, |metrics| {
+        let mut comparison = Comparison::of_all(&ledger, metrics);
+        let seen = |labels: &[(&str, &str)]| metrics.sum("chat_http_self_requests_total", labels);
+        comparison.count("calls to itself".to_owned(), own, seen(&[("route", "/api/items/{number}")]));
+        comparison.count("calls to itself, any route".to_owned(), own, seen(&[]));
+        comparison.count("calls to others".to_owned(), 0, metrics.sum("chat_upstream_requests_total", &[]));
+        comparison
+    })?;
+    agent.stop()?;
+    Ok(())
+}
