@@ -3,10 +3,11 @@
 
 use super::super::{
     super::{
+        exchange::Outcome,
         host::Connection,
         state::{REQUEST, RESPONSE, Stage},
     },
-    summaries,
+    next, summaries,
 };
 use crate::l7::Protocol;
 
@@ -73,4 +74,16 @@ fn what_is_behind_a_hole_is_no_chunk_where_nothing_is_known() {
     connection.segment(RESPONSE, 100, b"0\r\n\r\n", 1);
     assert_eq!(connection.state().halves[1].stage, Stage::Resync as u8);
     assert_eq!((connection.exchanges(), connection.state().outstanding()), (vec![], 0));
+}
+
+#[test]
+fn a_websocket_of_too_many_frames_at_once_is_lost_and_its_end_is_told() {
+    let connection = Connection::whole(
+        b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n",
+    );
+    connection.segment(RESPONSE, next(&connection, RESPONSE), &[0x82, 0].repeat(3000), 3);
+    connection.closed(Outcome::Reset, 4);
+    let outcomes: Vec<_> = connection.exchanges().iter().map(|one| one.outcome).collect();
+    assert_eq!((outcomes, connection.lost()), (vec![Outcome::Reset as u8], 1));
 }
