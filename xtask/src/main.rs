@@ -1,12 +1,12 @@
-//! The project's own commands: `cargo xtask setup`, `build`, `run`, `demo`, `test`, `bench`, `check`, `metrics-doc`.
-//! One file per command; what several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps`
-//! and `linker`.
+//! The project's own commands, one file per command; `cargo xtask help` lists them.
+//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps` and `linker`.
 
 mod apps;
 mod bench;
 mod build;
 mod check;
 mod demo;
+mod fuzz;
 mod linker;
 mod metrics_doc;
 mod packages;
@@ -62,6 +62,15 @@ enum Command {
         #[arg(long, conflicts_with = "figures")]
         write: bool,
     },
+    /// Give the HTTP framer arbitrary bytes; any finding ends it and is left in observer-ebpf/fuzz/artifacts.
+    Fuzz {
+        /// How long, over all targets.
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        seconds: u64,
+        /// Add what reaches more of the code to the kept corpus, and minimise that.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Format, lints for both halves, unit tests and generated documents, as continuous integration wants them.
     Check {
         /// Also run the end-to-end tests.
@@ -86,6 +95,7 @@ fn main() -> ExitCode {
         Command::Demo { seconds } => demo::demo(seconds),
         Command::Test => test::test(),
         Command::Bench { figures, write } => bench::bench(&figures, write),
+        Command::Fuzz { seconds, keep } => fuzz::fuzz(seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::MetricsDoc { check } => metrics_doc::metrics_doc(check),
     };

@@ -2,6 +2,7 @@
 //! Either builds `core` for the BPF target; which one is used is found out anew each time, never remembered.
 
 use std::{
+    ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
     process::Command,
@@ -132,10 +133,14 @@ impl fmt::Display for Toolchain {
 }
 
 /// A program of rustup's nightly.
-fn rustup(program: &str) -> Command {
+pub(crate) fn rustup<P: AsRef<OsStr>>(program: P) -> Command {
     let mut command = clean(Command::new("rustup"));
     // Asking for a toolchain that is not there must fail, not install one.
-    command.env("RUSTUP_AUTO_INSTALL", "0").current_dir(workspace::root()).args(["run", "nightly", program]);
+    command
+        .env("RUSTUP_AUTO_INSTALL", "0")
+        .current_dir(workspace::root())
+        .args(["run", "nightly"])
+        .arg(program);
     command
 }
 

@@ -38,8 +38,10 @@ pub fn connection(mut bytes: &[u8]) {
                 let from = if kind & 3 != 0 { next[side as usize] } else { offset.min(stream.len()) };
                 let to = (from + length % 2000).min(stream.len());
                 next[side as usize] = next[side as usize].max(to);
-                segments += 1;
-                connection.segment(side, start.wrapping_add(from as u32), &stream[from..to], now_ns);
+                if from < to {
+                    segments += 1;
+                    connection.segment(side, start.wrapping_add(from as u32), &stream[from..to], now_ns);
+                }
             }
         }
         check(&connection);

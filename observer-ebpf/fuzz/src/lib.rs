@@ -26,7 +26,9 @@ fn send(connection: &Connection, side: u32, bytes: &[u8], cut: usize) {
     let (first, second) = bytes.split_at(if bytes.is_empty() { 0 } else { cut % bytes.len() });
     for part in [first, second] {
         let next = connection.state().halves[side as usize].next;
-        connection.segment(side, next, part, 5);
+        if !part.is_empty() {
+            connection.segment(side, next, part, 5);
+        }
     }
 }
 

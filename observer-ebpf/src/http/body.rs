@@ -55,7 +55,7 @@ pub fn skip(http: &mut Http, side: u32, offset: u32, end: u32) -> u32 {
         count_bytes(http, side, present);
         return end;
     }
-    if stage == Stage::Opaque as u8 || stage == Stage::Frameless as u8 {
+    if stage >= Stage::Resync as u8 {
         return end;
     }
     let taken = if present < half.remaining { present } else { half.remaining };

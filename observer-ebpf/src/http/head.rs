@@ -10,7 +10,7 @@ use super::{
         LENGTH, LINES, LINES_OF_JSON, LOAD, LOST, POSITIONS, REQUEST, RESPONSE, SEND_AHEAD, SKIPPING, Stage,
         WAITING, WEBSOCKET, keep, kept,
     },
-    words::{LOWER, first, last, matches},
+    words::{LOWER, between, first, last, matches},
 };
 
 /// In an entry of [`Half::lines`]: the line after it continues it.
@@ -225,6 +225,14 @@ fn lines_end(half: &mut Half, base: u32, newlines: u64, starting: bool) -> u32 {
             }
         }
     }
+    if starting && kept(&half.first) == 0 {
+        // Before a message there may be empty lines, but no short ones.
+        let blank = newlines | (matches(half.word(base), b'\r') & matches(half.word(base + 1), b'\n'));
+        if between(newlines) & !blank != 0 {
+            keep(&mut half.cursor, at + 1);
+            keep(&mut half.first, base + last(newlines));
+        }
+    }
     keep(&mut half.line, base + last(newlines) + 1);
     let (next, after) = (half.word(base + 1), half.word(base + 2));
     let ends = newlines & (matches(next, b'\n') | (matches(next, b'\r') & matches(after, b'\n')));
@@ -276,8 +284,11 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     let Http { exchange, ahead, halves, .. } = http;
     let half = &mut halves[REQUEST as usize];
     let start = kept(&half.cursor);
-    let is_whole = kept(&half.first) != 0;
-    if is_whole {
+    let mut version_at = POSITIONS;
+    if !half.byte(start).is_ascii_uppercase() {
+        return FOREIGN;
+    }
+    if kept(&half.first) != 0 {
         let end = if half.byte(end.wrapping_sub(1)) == b'\r' { end.wrapping_sub(1) } else { end };
         // "A / HTTP/1.1"
         if end.wrapping_sub(start) < 12 || end.wrapping_sub(start) > POSITIONS {
@@ -290,6 +301,7 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
         {
             return FOREIGN;
         }
+        version_at = end.wrapping_sub(8);
     }
     read_method(half, start);
     let method = kept(&half.number) as u8;
@@ -297,6 +309,10 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
         return FOREIGN;
     }
     let target = kept(&half.cursor);
+    // Behind the method's own space the version may come: then what follows the line would be the path.
+    if target >= version_at {
+        return FOREIGN;
+    }
     let begins = half.byte(target);
     if begins != b'/' && begins != b'*' && begins | 0x20 != b'h' && method != names::CONNECT {
         return FOREIGN;
@@ -573,11 +589,11 @@ fn ends_value(half: &Half, position: u32, end: u32) -> bool {
 fn transfer_encoding(half: &mut Half, value: u32, end: u32) {
     let end = if half.byte(end.wrapping_sub(1)) == b'\r' { end.wrapping_sub(1) } else { end };
     let end = if is_blank(half.byte(end.wrapping_sub(1))) { end.wrapping_sub(1) } else { end };
+    let alone = end.wrapping_sub(value) == names::CHUNKED.length;
     let before = half.byte(end.wrapping_sub(names::CHUNKED.length + 1));
     let is_last = names::CHUNKED.begins(half.words(end.wrapping_sub(names::CHUNKED.length)))
-        && (is_blank(before) || before == b',' || before == b':');
+        && (alone || is_blank(before) || before == b',');
     let is_first = names::CHUNKED.begins(half.words(value));
-    let alone = end.wrapping_sub(value) == names::CHUNKED.length;
     let last = half.byte(end.wrapping_sub(1));
     let hides_last = is_blank(last) || last == b',';
     if half.head & (CHUNKED | CODED) != 0 || (is_first && !alone) || hides_last {

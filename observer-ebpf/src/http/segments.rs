@@ -65,9 +65,12 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
         round += 1;
     }
     if offset < end {
-        let half = &mut calls.http().halves[(side & 1) as usize];
+        let http = calls.http();
+        // A WebSocket's end is still to be told.
+        let lost = if http.upgraded != 0 { Stage::Frameless } else { Stage::Resync };
+        let half = &mut http.halves[(side & 1) as usize];
         half.flags |= LOST;
-        half.stage = Stage::Resync as u8;
+        half.stage = lost as u8;
     }
 }
 

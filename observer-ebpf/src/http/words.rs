@@ -31,6 +31,13 @@ pub const fn last(found: u64) -> u32 {
     ((below & LOW).wrapping_mul(LOW) >> 56) as u32 - 1
 }
 
+/// The top bit of each byte from the first to the last that `matches` found.
+#[inline(always)]
+pub const fn between(found: u64) -> u64 {
+    const TOPS: u64 = !SEVEN;
+    (TOPS << (first(found) * 8)) & (TOPS >> ((7 - last(found)) * 8))
+}
+
 /// Known text of up to 24 bytes, to compare with a window's bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
@@ -98,6 +105,8 @@ mod tests {
             assert_eq!(first(found), places.trailing_zeros());
             assert_eq!(last(found), places.ilog2());
             assert_eq!(found.count_ones(), places.count_ones());
+            assert_eq!(between(found).count_ones(), last(found) - first(found) + 1);
+            assert_eq!(between(found) & found, found);
         }
     }
 
