@@ -458,13 +458,13 @@ impl Calls for Packet {
     }
 
     #[inline(always)]
-    fn has_event(&self) -> u32 {
-        http_has_event(self.skb)
+    fn field(&self, side: u32, index: u32) {
+        http_field(self.skb, side, index);
     }
 
     #[inline(always)]
-    fn field(&self, side: u32, index: u32) {
-        http_field(self.skb, side, index);
+    fn has_event(&self) -> u32 {
+        http_has_event(self.skb)
     }
 
     #[inline(always)]
@@ -554,14 +554,14 @@ functions! {
     fn http_first_line(packet, side, end; 0) {
         head::first_line(packet.http(), side, end)
     } else head::FOREIGN;
-    /// [`events::has_event`]
-    fn http_has_event(packet; 0) {
-        events::has_event(packet.http())
-    } else 0;
     /// [`head::field`]
     fn http_field(packet, side, index; 0) {
         head::field(packet.http(), side, index);
         0
+    } else 0;
+    /// [`events::has_event`]
+    fn http_has_event(packet; 0) {
+        events::has_event(packet.http())
     } else 0;
 }
 

@@ -6,9 +6,9 @@ use super::{
     exchange::{self, Body, PATH_BYTES, PATH_CUT},
     names::{self, FIELDS, Field, METHODS},
     state::{
-        AHEAD_SENT, BAD, CARRY, CHUNKED, CODED, DATA, ENCODED, EVENTS, FRAMING_LINE, Half, Http, LENGTH,
-        LINES, LINES_OF_JSON, LOAD, LOST, POSITIONS, REQUEST, RESPONSE, SEND_AHEAD, SKIPPING, Stage, WAITING,
-        WEBSOCKET, keep, kept,
+        AHEAD_SENT, BAD, CARRY, CHUNKED, CODED, DATA, ENCODED, EVENTS, FRAMING_LINE, FRESH, Half, Http,
+        LENGTH, LINES, LINES_OF_JSON, LOAD, LOST, POSITIONS, REQUEST, RESPONSE, SEND_AHEAD, SKIPPING, Stage,
+        WAITING, WEBSOCKET, keep, kept,
     },
     words::{LOWER, between, first, last, matches},
 };
@@ -101,8 +101,16 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
         half.flags &= !SKIPPING;
         let goes_on = offset.wrapping_add(head_end.wrapping_sub(DATA + carried));
         head_ended(http, side);
-        if side & 1 == RESPONSE && goes_on < end {
+        if goes_on >= end {
+            return goes_on;
+        }
+        if side & 1 == RESPONSE {
             body::segment_of_body(http);
+        }
+        // A body that came with its head is passed over at once.
+        let half = &http.halves[(side & 1) as usize];
+        if half.stage == Stage::Length as u8 && half.flags & FRESH == 0 {
+            return body::skip(http, side, goes_on, end);
         }
         return goes_on;
     }

@@ -176,12 +176,12 @@ impl Calls for Connection {
         head::first_line(self.http(), side, end)
     }
 
-    fn has_event(&self) -> u32 {
-        events::has_event(self.http())
-    }
-
     fn field(&self, side: u32, index: u32) {
         head::field(self.http(), side, index);
+    }
+
+    fn has_event(&self) -> u32 {
+        events::has_event(self.http())
     }
 
     fn body(&self, side: u32, offset: u32, end: u32) -> u32 {

@@ -44,10 +44,10 @@ pub trait Calls {
     fn find_lines(&self, side: u32) -> u32;
     /// [`head::first_line`]
     fn first_line(&self, side: u32, end: u32) -> u32;
-    /// [`events::has_event`]
-    fn has_event(&self) -> u32;
     /// [`head::field`]
     fn field(&self, side: u32, index: u32);
+    /// [`events::has_event`]
+    fn has_event(&self) -> u32;
     /// [`body::body`], and [`Calls::send`] if that left something to send
     fn body(&self, side: u32, offset: u32, end: u32) -> u32;
     /// [`events::frame`], and [`Calls::send`] if that left something to send

@@ -9,8 +9,10 @@ use super::{
     },
 };
 
-/// Steps that one segment may take: heads of 64 KiB, and 64 KiB of small chunks, take fewer.
-const STEPS: u32 = 1024;
+/// Steps that one call of [`steps`] takes.
+const STEPS: u32 = 64;
+/// Calls of [`steps`] for one segment: heads of 64 KiB, and 64 KiB of small chunks, need fewer.
+const ROUNDS: u32 = 24;
 /// Takes a segment of `length` bytes at `sequence`.
 #[inline(always)]
 pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
@@ -56,7 +58,13 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
     }
     // Nearly every segment takes one step.
     let offset = first_step(calls, side, offset, end);
-    if offset < end && calls.steps(side, offset, end) < end {
+    let mut offset = offset;
+    let mut round = 0;
+    while round < ROUNDS && offset < end {
+        offset = calls.steps(side, offset, end);
+        round += 1;
+    }
+    if offset < end {
         let http = calls.http();
         // A WebSocket's end is still to be told.
         let lost = if http.upgraded != 0 { Stage::Frameless } else { Stage::Resync };
@@ -150,7 +158,12 @@ pub fn disorder(http: &mut Http, side: u32, sequence: u32, length: u32) -> u32 {
     } else {
         half.next = sequence.wrapping_add(half.stop);
         let mut taken = 0;
-        while taken < AHEAD && take_up(http, side) {
+        while taken < AHEAD {
+            take_up(http, side);
+            let found = kept(&http.halves[(side & 1) as usize].found);
+            if found.start == found.end {
+                break;
+            }
             taken += 1;
         }
     }
@@ -244,33 +257,19 @@ fn nearest(half: &Half, end: u32) -> u32 {
     nearest
 }
 
-/// Goes on behind an interval that the half has come to; whether there was one.
-#[inline(always)]
-fn take_up(http: &mut Http, side: u32) -> bool {
+/// Goes on behind an interval that the half has come to; [`Half::found`] says whether there was one.
+#[inline(never)]
+fn take_up(http: &mut Http, side: u32) {
+    find_reached(http, side);
     let half = &mut http.halves[(side & 1) as usize];
+    let found = kept(&half.found);
     let next = kept(&half.next);
-    let mut found = Interval { start: 0, end: 0, read: 0 };
-    for interval in &mut half.ahead {
-        if interval.start == interval.end || interval.start.wrapping_sub(next).cast_signed() > 0 {
-            continue;
-        }
-        if interval.end.wrapping_sub(next).cast_signed() > 0 && found.start == found.end {
-            found = *interval;
-        } else if interval.end.wrapping_sub(next).cast_signed() > 0 {
-            continue;
-        }
-        *interval = Interval { start: 0, end: 0, read: 0 };
-        half.waiting = half.waiting.wrapping_sub(1);
-    }
     if found.start == found.end {
-        return false;
+        return;
     }
     let length = found.end.wrapping_sub(next);
-    if found.read != Interval::UNREAD
-        && half.stage == Stage::ChunkSize as u8
-        && half.carried == 0
-        && found.start == next
-    {
+    let begins_here = found.start == next && half.carried == 0;
+    if found.read != Interval::UNREAD && half.stage == Stage::ChunkSize as u8 && begins_here {
         half.next = found.end;
         if found.read == Interval::LAST {
             body::message_ended(http, side);
@@ -278,7 +277,31 @@ fn take_up(http: &mut Http, side: u32) -> bool {
     } else if !bridge(http, side, length) {
         lose(http, side, length);
     }
-    true
+}
+
+/// Makes [`Half::found`] an interval that goes on behind what was framed, or an empty one, and forgets those that do
+/// not.
+#[inline(never)]
+fn find_reached(http: &mut Http, side: u32) {
+    let half = &mut http.halves[(side & 1) as usize];
+    let next = kept(&half.next);
+    keep(&mut half.found, Interval::NONE);
+    for index in 0..AHEAD {
+        let interval = kept(&half.ahead[index]);
+        if interval.start == interval.end || interval.start.wrapping_sub(next).cast_signed() > 0 {
+            continue;
+        }
+        if interval.end.wrapping_sub(next).cast_signed() > 0 {
+            let found = kept(&half.found);
+            if found.start != found.end {
+                continue;
+            }
+            keep(&mut half.found, interval);
+        }
+        keep(&mut half.ahead[index], Interval::NONE);
+        let waiting = kept(&half.waiting);
+        keep(&mut half.waiting, waiting.wrapping_sub(1));
+    }
 }
 
 /// Remembers a segment that came too early.
@@ -287,25 +310,27 @@ fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
     let half = &mut http.halves[(side & 1) as usize];
     half.flags &= !(GUESSING | COUNTING_GUESS);
     let end = sequence.wrapping_add(length);
-    let mut free = AHEAD;
-    for (index, interval) in half.ahead.iter_mut().enumerate() {
+    keep(&mut half.count, AHEAD as u32);
+    for index in 0..AHEAD {
+        let interval = kept(&half.ahead[index]);
         if interval.start == interval.end {
-            free = index;
+            keep(&mut half.count, index as u32);
         } else if interval.end == sequence
             && interval.read != Interval::LAST
             && (interval.read == Interval::UNREAD) == (read == Interval::UNREAD)
         {
             // What follows another needs no room of its own: one late segment costs one interval.
-            (interval.end, interval.read) = (end, read);
+            keep(&mut half.ahead[index], Interval { start: interval.start, end, read });
             return;
         }
     }
+    let free = kept(&half.count) as usize;
     if free >= AHEAD {
         let skipped = end.wrapping_sub(half.next);
         lose(http, side, skipped);
         return;
     }
-    half.ahead[free & (AHEAD - 1)] = Interval { start: sequence, end, read };
+    keep(&mut half.ahead[free & (AHEAD - 1)], Interval { start: sequence, end, read });
     half.waiting += 1;
 }
 

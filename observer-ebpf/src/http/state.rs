@@ -22,7 +22,7 @@ const _: () = assert!(POSITIONS == 512);
 pub const WINDOW: usize = POSITIONS as usize + 24;
 
 /// Lines of a window that may be of a field in [`super::names::FIELDS`].
-pub const LINES: usize = 16;
+pub const LINES: usize = 8;
 /// Segments ahead of a hole that are remembered.
 pub const AHEAD: usize = 4;
 /// Requests that may wait for their answers: their marks are bits of a word.
@@ -120,6 +120,8 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// A free place.
+    pub const NONE: Self = Self { start: 0, end: 0, read: 0 };
     /// Its bytes were not framed.
     pub const UNREAD: u32 = 0;
     /// It is whole chunks, which were counted.
@@ -172,6 +174,10 @@ pub struct Half {
     pub waiting: u8,
     /// Segments ahead of a hole.
     pub ahead: [Interval; AHEAD],
+    /// The one of them that framing has come to. In memory as `number` is.
+    pub found: Interval,
+    /// Padding.
+    pub padding_of_found: u32,
     /// Lines of the window to be read: beginning, and end in the upper half.
     pub lines: [u32; LINES],
     /// The bytes at hand.
