@@ -366,19 +366,19 @@ fn mark(marks: &mut u64, bit: u64, marked: bool) {
 /// Makes the exchange that of the next response.
 #[inline(always)]
 pub fn clear_response(exchange: &mut exchange::Exchange) {
-    exchange.response_ns = 0;
-    exchange.event_ns = 0;
-    exchange.last_event_ns = 0;
-    exchange.ended_ns = 0;
-    exchange.response_bytes = 0;
-    exchange.received = 0;
+    // One by one: together they become a call of `memset`, which is a loop over bytes in BPF.
+    keep(&mut exchange.response_ns, 0);
+    keep(&mut exchange.event_ns, 0);
+    keep(&mut exchange.last_event_ns, 0);
+    keep(&mut exchange.ended_ns, 0);
+    keep(&mut exchange.response_bytes, 0);
+    keep(&mut exchange.received, 0);
     exchange.status = 0;
     exchange.close_code = 0;
     exchange.body = Body::Known as u8;
     exchange.outcome = exchange::Outcome::Open as u8;
     if exchange.sent != 0 {
         exchange.sent = 0;
-        // One by one: together they become a call of `memset`, which is a loop over bytes in BPF.
         for count in &mut exchange.gaps {
             keep(count, 0);
         }
