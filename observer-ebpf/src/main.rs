@@ -22,11 +22,14 @@
 
 mod cgroups;
 mod count;
+mod early;
 mod exchanges;
+mod framer;
 mod offsets;
 mod packets;
 mod peers;
 mod sockets;
+mod walk;
 
 /// The helpers that programs use are open to programs under the GPL only.
 #[unsafe(link_section = "license")]

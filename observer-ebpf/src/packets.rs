@@ -18,7 +18,7 @@ use observer_ebpf::{
     peer::Direction,
 };
 
-use crate::{count::add, exchanges, peers, sockets};
+use crate::{count::add, early, exchanges, peers, sockets};
 
 /// IANA's number of TCP.
 const TCP: u32 = 6;
@@ -58,7 +58,7 @@ fn receive(skb: *mut __sk_buff) -> Option<()> {
         // SAFETY: a field of the program's context.
         let socket = unsafe { (*skb).__bindgen_anon_2.sk };
         if segment.payload > 0 && is_listener(socket) {
-            exchanges::came_early(skb, segment.sequence, segment.offset, segment.payload);
+            early::came_early(skb, segment.sequence, segment.offset, segment.payload);
         }
         return None;
     };

@@ -32,7 +32,7 @@ use observer_ebpf::{
 
 use crate::{
     count::{add, lost},
-    exchanges,
+    early, exchanges,
     offsets::{SOCK_ERR, TCP_RCV_NXT, TCP_TOTAL_RETRANS, member},
     peers,
 };
@@ -159,7 +159,7 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
     }
     if connection.stage != CONNECTING {
         // SAFETY: `socket` is the context's and not null.
-        unsafe { exchanges::accepted(socket, (*ctx.ops).rcv_nxt) };
+        unsafe { early::accepted(socket, (*ctx.ops).rcv_nxt) };
     }
     let attempted = (connection.stage == CONNECTING).then_some(connection.since_ns);
     connection.stage = OPEN;

@@ -3,7 +3,7 @@
 use super::{
     body,
     exchange::{Body, Outcome},
-    head,
+    length,
     state::{CLOSING, Http, REQUEST, RESPONSE, Stage, kept},
 };
 
@@ -29,7 +29,7 @@ pub fn closed(http: &mut Http, outcome: Outcome, now_ns: u64) -> bool {
         return false;
     }
     if stage == Stage::Start as u8 || stage == Stage::Head as u8 {
-        head::begin_response(http);
+        length::begin_response(http);
     }
     let (outcome, ended_ns) =
         if stage == Stage::UntilClose as u8 && outcome as u8 == Outcome::ServerAbort as u8 {

@@ -114,7 +114,7 @@ pub fn happened(http: &mut Http) {
             *count += 1;
         }
         exchange.gap_sum_ns += gap_ns;
-        if gap_ns >= stall_ns {
+        if gap_ns > stall_ns {
             exchange.stalls += 1;
         }
     }

@@ -6,7 +6,7 @@ use core::cell::{Ref, RefCell, UnsafeCell};
 use super::{
     Calls, body, end, events,
     exchange::{Exchange, Outcome, RequestAhead},
-    head, resync, segments,
+    fields, first_line, head, resync, segments,
     state::{Half, Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
 };
 
@@ -173,11 +173,11 @@ impl Calls for Connection {
     }
 
     fn first_line(&self, side: u32, end: u32) -> u32 {
-        head::first_line(self.http(), side, end)
+        first_line::first_line(self.http(), side, end)
     }
 
     fn field(&self, side: u32, index: u32) {
-        head::field(self.http(), side, index);
+        fields::field(self.http(), side, index);
     }
 
     fn has_event(&self) -> u32 {

@@ -5,9 +5,12 @@ pub mod body;
 pub mod end;
 pub mod events;
 pub mod exchange;
+pub mod fields;
+pub mod first_line;
 pub mod head;
 #[cfg(not(target_arch = "bpf"))]
 pub mod host;
+pub mod length;
 pub mod names;
 pub mod resync;
 pub mod segments;
@@ -42,9 +45,9 @@ pub trait Calls {
     fn lines(&self, side: u32, offset: u32, end: u32) -> u32;
     /// [`head::find_lines`]
     fn find_lines(&self, side: u32) -> u32;
-    /// [`head::first_line`]
+    /// [`first_line::first_line`]
     fn first_line(&self, side: u32, end: u32) -> u32;
-    /// [`head::field`]
+    /// [`fields::field`]
     fn field(&self, side: u32, index: u32);
     /// [`events::has_event`]
     fn has_event(&self) -> u32;

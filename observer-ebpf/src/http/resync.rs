@@ -4,7 +4,9 @@
 use super::{
     Calls, body, events,
     exchange::{Body, Outcome, PREEXISTING},
-    head::{self, fill},
+    first_line,
+    head::fill,
+    length,
     names::{self, EVENT_FIELDS},
     state::{ADOPTING, DATA, FRESH, Half, Http, LOAD, REQUEST, RESPONSE, Stage, keep, kept},
 };
@@ -18,7 +20,7 @@ pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     half.carried = 0;
     let Some(filled) = fill(half, calls, offset, end, LOAD) else { return end };
     if side & 1 == REQUEST {
-        if !head::begins_request(half) || (http.awaiting != 0 && kept(&http.unexpected) == 0) {
+        if !first_line::begins_request(half) || (http.awaiting != 0 && kept(&http.unexpected) == 0) {
             return end;
         }
         let half = &mut http.halves[0];
@@ -62,7 +64,7 @@ pub fn adopt(http: &mut Http) {
     };
     let requests = kept(&http.requests);
     let exchange = &mut http.exchange;
-    head::clear_response(exchange);
+    length::clear_response(exchange);
     exchange.started_ns = now_ns;
     exchange.index = requests;
     exchange.flags = PREEXISTING | http.flags;

@@ -1,0 +1,207 @@
+//! The framer's functions as the verifier sees them, each with the packet and its connection's state.
+//! What they do is in the library; here is how they get their bytes and call each other.
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
+use observer_ebpf::http::{
+    Calls, body, events, fields, first_line, head, resync, segments,
+    state::{Half, Http},
+};
+
+use crate::{early, exchanges};
+
+/// A packet as the framer sees it.
+pub(crate) struct Packet {
+    pub(crate) skb: *mut __sk_buff,
+    pub(crate) http: *mut Http,
+    pub(crate) payload: u32,
+}
+
+impl Calls for Packet {
+    #[inline(always)]
+    fn http(&self) -> &mut Http {
+        // SAFETY: the storage lives as long as its socket, which the running program holds.
+        unsafe { &mut *self.http }
+    }
+
+    #[inline(always)]
+    fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool {
+        if self.http().early != 0 {
+            return http_early(self.skb, offset, position) != 0;
+        }
+        // SAFETY: the window has room for the most that is loaded behind the most that is carried.
+        unsafe {
+            let to = half.window.as_mut_ptr().add(position as usize);
+            bpf_skb_load_bytes(self.skb.cast(), self.payload + offset, to.cast(), length) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn send(&self, side: u32) {
+        // SAFETY: as in `http`.
+        unsafe { exchanges::send(self.http, side) }
+    }
+
+    #[inline(always)]
+    fn steps(&self, side: u32, offset: u32, end: u32) -> u32 {
+        http_steps(self.skb, side, offset, end, self.payload)
+    }
+
+    #[inline(always)]
+    fn step(&self, side: u32, offset: u32, end: u32) -> u32 {
+        http_step(self.skb, side, offset, end, self.payload)
+    }
+
+    #[inline(always)]
+    fn disorder(&self, side: u32, sequence: u32, length: u32) -> u32 {
+        http_disorder(self.skb, side, sequence, length)
+    }
+
+    #[inline(always)]
+    fn read_chunks(&self, side: u32, length: u32) -> u32 {
+        http_chunks(self.skb, side, length, self.payload)
+    }
+
+    #[inline(always)]
+    fn lines(&self, side: u32, offset: u32, end: u32) -> u32 {
+        http_lines(self.skb, side, offset, end, self.payload)
+    }
+
+    #[inline(always)]
+    fn find_lines(&self, side: u32) -> u32 {
+        http_find_lines(self.skb, side)
+    }
+
+    #[inline(always)]
+    fn first_line(&self, side: u32, end: u32) -> u32 {
+        http_first_line(self.skb, side, end)
+    }
+
+    #[inline(always)]
+    fn field(&self, side: u32, index: u32) {
+        http_field(self.skb, side, index);
+    }
+
+    #[inline(always)]
+    fn has_event(&self) -> u32 {
+        http_has_event(self.skb)
+    }
+
+    #[inline(always)]
+    fn body(&self, side: u32, offset: u32, end: u32) -> u32 {
+        http_body(self.skb, side, offset, end, self.payload)
+    }
+
+    #[inline(always)]
+    fn frame(&self, side: u32, offset: u32, end: u32) -> u32 {
+        http_frame(self.skb, side, offset, end, self.payload)
+    }
+
+    #[inline(always)]
+    fn resync(&self, side: u32, offset: u32, end: u32) -> u32 {
+        http_resync(self.skb, side, offset, end, self.payload)
+    }
+}
+
+/// Declares the framer's functions. Each finds its connection's state anew: it gets no pointers but its context,
+/// because kernels before 5.13 take no others.
+macro_rules! functions {
+    ($($(#[$doc:meta])* fn $name:ident(
+        $packet:ident $(, $argument:ident)*; $payload:expr
+    ) $body:block else $otherwise:expr;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $name(skb: *mut __sk_buff $(, $argument: u32)*) -> u32 {
+            match packet(skb, $payload) {
+                Some($packet) => $body,
+                None => $otherwise,
+            }
+        }
+    )*};
+}
+
+functions! {
+    /// [`segments::steps`]
+    fn http_steps(packet, side, offset, end, payload; payload) {
+        segments::steps(&packet, side, offset, end)
+    } else end;
+    /// [`segments::step`]
+    fn http_step(packet, side, offset, end, payload; payload) {
+        segments::step(&packet, side, offset, end)
+    } else end;
+    /// [`segments::read_chunks`]
+    fn http_chunks(packet, side, length, payload; payload) {
+        segments::read_chunks(&packet, side, length)
+    } else 0;
+    /// [`segments::disorder`]
+    fn http_disorder(packet, side, sequence, length; 0) {
+        let goes_on = segments::disorder(packet.http(), side, sequence, length);
+        packet.send_if_ready(side);
+        goes_on
+    } else segments::DONE;
+    /// [`head::lines`]
+    fn http_lines(packet, side, offset, end, payload; payload) {
+        let goes_on = head::lines(&packet, side, offset, end);
+        packet.send_if_ready(side);
+        goes_on
+    } else end;
+    /// [`body::body`]
+    fn http_body(packet, side, offset, end, payload; payload) {
+        let goes_on = body::body(&packet, side, offset, end);
+        packet.send_if_ready(side);
+        goes_on
+    } else end;
+    /// [`events::frame`]
+    fn http_frame(packet, side, offset, end, payload; payload) {
+        let goes_on = events::frame(&packet, side, offset, end);
+        packet.send_if_ready(side);
+        goes_on
+    } else end;
+    /// [`resync::resync`]
+    fn http_resync(packet, side, offset, end, payload; payload) {
+        resync::resync(&packet, side, offset, end)
+    } else end;
+    /// [`early::load_early`]
+    fn http_early(packet, offset, position; 0) {
+        early::load_early(&packet, offset, position)
+    } else 0;
+    /// [`head::find_lines`]
+    fn http_find_lines(packet, side; 0) {
+        head::find_lines(packet.http(), side)
+    } else 0;
+    /// [`first_line::first_line`]
+    fn http_first_line(packet, side, end; 0) {
+        first_line::first_line(packet.http(), side, end)
+    } else first_line::FOREIGN;
+    /// [`fields::field`]
+    fn http_field(packet, side, index; 0) {
+        fields::field(packet.http(), side, index);
+        0
+    } else 0;
+    /// [`events::has_event`]
+    fn http_has_event(packet; 0) {
+        events::has_event(packet.http())
+    } else 0;
+}
+
+impl Packet {
+    #[inline(always)]
+    fn send_if_ready(&self, side: u32) {
+        if self.http().halves[(side & 1) as usize].send != 0 {
+            self.send(side);
+        }
+    }
+}
+
+/// The packet and its connection's state.
+#[inline(always)]
+fn packet(skb: *mut __sk_buff, payload: u32) -> Option<Packet> {
+    // SAFETY: a field of the program's context.
+    let socket = unsafe { (*skb).__bindgen_anon_2.sk };
+    if socket.is_null() {
+        return None;
+    }
+    // SAFETY: the context's socket, not null.
+    let http = unsafe { exchanges::state(socket.cast())? };
+    Some(Packet { skb, http, payload })
+}
