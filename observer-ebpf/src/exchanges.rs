@@ -26,7 +26,7 @@ use observer_ebpf::{
     peer::{CloseReason, Direction},
 };
 
-use crate::{count::lost, early, framer::Packet, packets};
+use crate::{count::lost, early, ends, framer::Packet};
 
 /// The framer's state of each connection of a target that has carried payload.
 #[btf_map]
@@ -133,7 +133,7 @@ fn make(
         http.exchange.port = connection.peer.port;
         http.exchange.id = bpf_get_socket_cookie(skb.cast());
         http.stall_ns = STALL_NS.load();
-        if packets::calls_itself(skb, socket.cast(), connection.peer.target) != 0 {
+        if ends::calls_itself(skb, socket.cast(), connection.peer.target) != 0 {
             http.flags = SELF_CALL;
         }
         if let Some(early) = early::early(skb) {

@@ -23,6 +23,7 @@
 mod cgroups;
 mod count;
 mod early;
+mod ends;
 mod exchanges;
 mod framer;
 mod offsets;

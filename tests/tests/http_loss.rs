@@ -21,9 +21,8 @@ const REQUESTS: usize = 10_000;
 const DISTURBED: u64 = 2000;
 /// Bytes of a body at most.
 const LONGEST: u64 = 60_000;
-/// The share of requests that may be given up, each of them counted as lost. A segment that completes a handshake, because
-/// the acknowledgement before it was lost or late, passes the programs as one of the listening socket: what it carries
-/// is never seen on the connection. One request in twenty is the first of its connection.
+/// The share of requests that may be given up, each of them counted as lost: where a late segment held bytes that framing
+/// needed, and others came before it.
 const MOST_GIVEN_UP: f64 = 0.1 / 20.0;
 
 /// Plays the load over `wire` and compares; `counter` of the server's TCP must show that there was something to survive.
