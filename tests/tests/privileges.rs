@@ -106,7 +106,7 @@ fn an_able_host_passes() -> Result<()> {
         ensure!(ended.output.contains(&format!("pass  program {program}: ")), "{program}: {}", ended.output);
     }
     ensure!(!ended.output.contains("fail  "), "{}", ended.output);
-    ensure!(ended.output.contains("bounds: ring 1048576 bytes"), "{}", ended.output);
+    ensure!(ended.output.contains("bounds: rings 1048576 and 4194304 bytes"), "{}", ended.output);
     // Without Docker the agent is able still.
     let without =
         agent::run_to_end(Command::new(agent::binary()?).args(["check", "--docker-socket", "/nonexistent"]))?;
