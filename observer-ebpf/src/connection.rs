@@ -35,16 +35,6 @@ pub struct Connection {
     pub first_byte_ns: u64,
     /// When its round-trip time was last sampled.
     pub rtt_ns: u64,
-    /// Payload bytes sent, each once.
-    pub sent: u64,
-    /// Payload bytes received, each once.
-    pub received: u64,
-    /// Sequence number of the first byte that `sent` counts.
-    pub sent_base: u32,
-    /// Sequence number of the first byte that `received` counts.
-    pub received_base: u32,
-    /// Retransmitted segments before the agent attached.
-    pub retransmitted_base: u32,
     /// The CPU that made this state: tells which of two programs that adopted it at once was first.
     pub made_by: u32,
     /// [`CONNECTING`], [`OPEN`] or [`CLOSED`].
@@ -53,13 +43,29 @@ pub struct Connection {
     pub flags: u8,
     /// [`CloseReason`] of the side that closed first, [`NOT_ENDED`] before.
     pub ended: u8,
+    /// Always zero; the first cache line of the socket's storage ends here, 8 bytes of it are the kernel's. Every packet
+    /// reads it, and what follows is written with packets, by the CPU of each direction.
+    pub padding: u8,
+    /// Payload bytes sent, each once.
+    pub sent: u64,
+    /// Sequence number of the first byte that `sent` counts.
+    pub sent_base: u32,
+    /// Retransmitted segments before the agent attached.
+    pub retransmitted_base: u32,
+    /// Always zero, to the end of the line.
+    pub padding_of_sent: [u64; 6],
+    /// Payload bytes received, each once.
+    pub received: u64,
+    /// Sequence number of the first byte that `received` counts.
+    pub received_base: u32,
     /// Always zero.
-    pub padding: [u8; 5],
+    pub padding_of_received: u32,
 }
 
-const _: () = assert!(size_of::<Connection>() == 88);
+const _: () = assert!(size_of::<Connection>() == 136);
 const _: () = assert!(core::mem::offset_of!(Connection, since_ns) == 24);
-const _: () = assert!(core::mem::offset_of!(Connection, stage) == 80);
+const _: () = assert!(core::mem::offset_of!(Connection, sent) == 64 - 8);
+const _: () = assert!(core::mem::offset_of!(Connection, received) == 128 - 8);
 
 /// An open connection, as the walk over all of them reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +153,9 @@ impl Connection {
             stage,
             flags: 0,
             ended: NOT_ENDED,
-            padding: [0; 5],
+            padding: 0,
+            padding_of_sent: [0; 6],
+            padding_of_received: 0,
         }
     }
 

@@ -116,7 +116,7 @@ pub(crate) fn load_early(packet: &Packet, offset: u32, position: u32) -> u32 {
 pub(crate) fn take_early(skb: *mut __sk_buff, http: *mut Http, connection: &Connection, length: u32) {
     let packet = Packet { skb, http, payload: 0 };
     if let Some(early) = early(skb) {
-        packet.http().now_ns[REQUEST as usize] = early.now_ns;
+        packet.http().halves[REQUEST as usize].now_ns = early.now_ns;
         packet.steps(REQUEST, 0, length);
         packet.http().halves[REQUEST as usize].next = connection.received_base.wrapping_add(length);
     }

@@ -79,10 +79,13 @@ pub(crate) unsafe fn segment(
     // SAFETY: the caller's.
     let http = match unsafe { state(socket) } {
         Some(http) => http,
-        None => match make(skb, socket, connection, outgoing, sequence) {
-            Some(http) => http,
-            None => return,
-        },
+        None => {
+            let made = make(skb, socket, connection, outgoing, sequence);
+            if made.is_null() {
+                return;
+            }
+            made
+        }
     };
     let side = side(connection, outgoing);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
@@ -107,21 +110,23 @@ fn side(connection: &Connection, outgoing: bool) -> u32 {
     if accepted == outgoing { RESPONSE } else { REQUEST }
 }
 
-#[inline(always)]
+/// Makes the state of a connection that has none yet; null if there is no memory. A function of its own: its frame of
+/// the stack is not that of every packet.
+#[inline(never)]
 fn make(
     skb: *mut __sk_buff,
     socket: *mut c_void,
     connection: &Connection,
     outgoing: bool,
     sequence: u32,
-) -> Option<*mut Http> {
+) -> *mut Http {
     // SAFETY: the caller's socket; without a value the storage is made of zeros.
     let made: *mut Http =
         unsafe { bpf_sk_storage_get(map(), socket, ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()) }
             .cast();
     if made.is_null() {
         lost(Kind::Exchange, Reason::MapFull);
-        return None;
+        return made;
     }
     let (incoming_side, outgoing_side) = (side(connection, false), side(connection, true));
     // SAFETY: the storage lives as long as its socket, which the running program holds.
@@ -148,7 +153,7 @@ fn make(
             http.halves[(side(connection, outgoing) & 1) as usize].next = sequence;
         }
     }
-    Some(made)
+    made
 }
 
 /// The side's FIN passed.

@@ -200,8 +200,14 @@ fn base(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> {
     Some(())
 }
 
+/// At most once a second, so that its frame of the stack need not be that of every packet.
+#[inline(never)]
+fn sample_rtt(socket: *mut bpf_sock, connection: &mut Connection) {
+    try_sample_rtt(socket, connection);
+}
+
 #[inline(always)]
-fn sample_rtt(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> {
+fn try_sample_rtt(socket: *mut bpf_sock, connection: &mut Connection) -> Option<()> {
     // SAFETY: the context's socket, not null; `totals` is a value of the map of peers.
     unsafe {
         let tcp = bpf_tcp_sock(socket);

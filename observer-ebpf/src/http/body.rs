@@ -316,7 +316,7 @@ fn size_line_end(half: &mut Half, behind: u32, filled: u32) -> u32 {
 /// A message has come to its end.
 #[inline(always)]
 pub fn message_ended(http: &mut Http, side: u32) {
-    let now_ns = http.now_ns[(side & 1) as usize];
+    let now_ns = http.halves[(side & 1) as usize].now_ns;
     let half = &mut http.halves[(side & 1) as usize];
     half.stage = Stage::Start as u8;
     half.carried = 0;

@@ -98,7 +98,7 @@ const fn within(base: u32, position: u32, end: u32) -> u64 {
 /// An event: a chunk that holds something, or a message of a WebSocket.
 #[inline(always)]
 pub fn happened(http: &mut Http) {
-    let now_ns = http.now_ns[RESPONSE as usize];
+    let now_ns = http.halves[RESPONSE as usize].now_ns;
     let stall_ns = http.stall_ns;
     let exchange = &mut http.exchange;
     exchange.sent += 1;
@@ -192,7 +192,7 @@ pub fn frame<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
 /// exchange.
 #[inline(always)]
 pub fn frame_ended(http: &mut Http, side: u32) {
-    let now_ns = http.now_ns[(side & 1) as usize];
+    let now_ns = http.halves[(side & 1) as usize].now_ns;
     let half = &mut http.halves[(side & 1) as usize];
     half.stage = Stage::Frame as u8;
     let frame = half.frame;

@@ -41,7 +41,7 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
         http.halves[0].stage = Stage::Frame as u8;
         return offset;
     }
-    let now_ns = http.now_ns[(side & 1) as usize];
+    let now_ns = http.halves[(side & 1) as usize].now_ns;
     let half = &mut http.halves[(side & 1) as usize];
     let starting = half.stage == Stage::Start as u8;
     let skipping = half.flags & SKIPPING != 0;

@@ -55,7 +55,7 @@ pub fn resync<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
 /// Looks at the beginning of the chunk behind what seemed to be a size line.
 #[inline(always)]
 pub fn adopt(http: &mut Http) {
-    let now_ns = http.now_ns[RESPONSE as usize];
+    let now_ns = http.halves[RESPONSE as usize].now_ns;
     let half = &mut http.halves[1];
     half.flags &= !ADOPTING;
     let Some(body) = body_of(half) else {

@@ -17,7 +17,7 @@ const ROUNDS: u32 = 24;
 #[inline(always)]
 pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
     let http = calls.http();
-    http.now_ns[(side & 1) as usize] = now_ns;
+    http.halves[(side & 1) as usize].now_ns = now_ns;
     let half = &mut http.halves[(side & 1) as usize];
     let seen = half.next.wrapping_sub(sequence);
     if half.waiting == 0 && seen.cast_signed() >= 0 {
@@ -305,7 +305,7 @@ fn find_reached(http: &mut Http, side: u32) {
 }
 
 /// Remembers a segment that came too early.
-#[inline(always)]
+#[inline(never)]
 fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
     let half = &mut http.halves[(side & 1) as usize];
     half.flags &= !(GUESSING | COUNTING_GUESS);
