@@ -97,8 +97,11 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     mark(&mut http.bodiless, bit, method == names::HEAD);
     mark(&mut http.tunnels, bit, method == names::CONNECT);
     http.exchange.in_flight = waiting + 1;
-    keep(&mut http.unexpected, 0);
-    http.preexisting = 0;
+    // Written where they change only: every packet of either direction reads their cache line.
+    if http.unexpected | http.preexisting != 0 {
+        keep(&mut http.unexpected, 0);
+        http.preexisting = 0;
+    }
     keep(&mut http.requests, index.wrapping_add(1));
     MESSAGE
 }
