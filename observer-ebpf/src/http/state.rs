@@ -194,7 +194,7 @@ const STORAGE_HEADER: usize = 8;
 
 /// A connection's HTTP. The two directions of a connection are often on two CPUs, so what one of them writes has cache
 /// lines of its own: a look-up of the storage reads the first line, and waited for the other CPU with each packet when
-/// that was one of those (28 % of the programs' time).
+/// that was one of those.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Http {
