@@ -189,7 +189,7 @@ pub struct Half {
 }
 
 /// What the storage of a socket holds before its value on the value's first cache line: a pointer
-/// (`struct bpf_local_storage_data`, include/linux/bpf_local_storage.h).
+/// (`struct bpf_local_storage_data`, `include/linux/bpf_local_storage.h`).
 const STORAGE_HEADER: usize = 8;
 
 /// A connection's HTTP. The two directions of a connection are often on two CPUs, so what one of them writes has cache
