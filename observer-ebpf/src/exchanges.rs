@@ -77,15 +77,14 @@ pub(crate) unsafe fn segment(
     now_ns: u64,
 ) {
     // SAFETY: the caller's.
-    let http = match unsafe { state(socket) } {
-        Some(http) => http,
-        None => {
-            let made = make(skb, socket, connection, outgoing, sequence);
-            if made.is_null() {
-                return;
-            }
-            made
+    let http = if let Some(http) = unsafe { state(socket) } {
+        http
+    } else {
+        let made = make(skb, socket, connection, outgoing, sequence);
+        if made.is_null() {
+            return;
         }
+        made
     };
     let side = side(connection, outgoing);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
