@@ -62,8 +62,6 @@ pub const SELF_CALL: u16 = 4;
 pub const PATH_CUT: u16 = 8;
 /// In `flags`: the body is compressed, so that each chunk counts as an event.
 pub const ENCODED: u16 = 16;
-/// In `flags`: bytes that framing needed never passed; counts of the body are too low.
-pub const INCOMPLETE: u16 = 32;
 
 /// A request and its response. All times are of the monotonic kernel clock in nanoseconds; 0 while not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

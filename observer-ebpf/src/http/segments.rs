@@ -13,6 +13,7 @@ use super::{
 const STEPS: u32 = 64;
 /// Calls of [`steps`] for one segment: heads of 64 KiB, and 64 KiB of small chunks, need fewer.
 const ROUNDS: u32 = 24;
+
 /// Takes a segment of `length` bytes at `sequence`.
 #[inline(always)]
 pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
@@ -57,8 +58,7 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
         body::segment_of_body(calls.http());
     }
     // Nearly every segment takes one step.
-    let offset = first_step(calls, side, offset, end);
-    let mut offset = offset;
+    let mut offset = first_step(calls, side, offset, end);
     let mut round = 0;
     while round < ROUNDS && offset < end {
         offset = calls.steps(side, offset, end);

@@ -1,9 +1,9 @@
 //! What is counted of the requests of one route and method.
 
-use observer_ebpf::http::exchange::{Exchange, INCOMPLETE};
+use observer_ebpf::http::exchange::Exchange;
 
 use super::histogram::{REQUEST_NS, RequestTimes, SIZE_BYTES, Sizes};
-use crate::exchanges::http::{elapsed, has, status_code};
+use crate::exchanges::http::{elapsed, status_code};
 
 /// Requests of one route and method.
 #[derive(Debug, Default)]
@@ -32,10 +32,8 @@ impl Requests {
         if let Some(first_byte) = elapsed(exchange.started_ns, exchange.response_ns) {
             self.first_byte.observe(&REQUEST_NS, first_byte);
         }
-        if !has(exchange, INCOMPLETE) {
-            self.request_size.observe(&SIZE_BYTES, exchange.request_bytes);
-            self.response_size.observe(&SIZE_BYTES, exchange.response_bytes);
-        }
+        self.request_size.observe(&SIZE_BYTES, exchange.request_bytes);
+        self.response_size.observe(&SIZE_BYTES, exchange.response_bytes);
     }
 }
 
@@ -80,13 +78,5 @@ mod tests {
         assert_eq!(requests.statuses, [(499, 1), (0, 1)]);
         assert_eq!(observations(&requests.duration.seconds()), 0);
         assert_eq!(observations(&requests.response_size.bytes()), 0);
-    }
-
-    #[test]
-    fn a_request_of_which_bytes_were_missed_has_no_sizes() {
-        let mut requests = Requests::default();
-        requests.ended(&Exchange { flags: INCOMPLETE, ..exchange() });
-        assert_eq!(observations(&requests.duration.seconds()), 1);
-        assert_eq!(observations(&requests.request_size.bytes()), 0);
     }
 }
