@@ -1,17 +1,28 @@
 //! Reads the files of one process in `/proc`: each at most once per scrape, and none that walks its memory.
 //! A process may vanish between two files and some files need permission: what cannot be read is `None`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use procfs::process::Process;
+use procfs::{
+    ProcError,
+    process::{FDTarget, Process},
+};
 
 use super::super::cgroup::files::read_whole;
+
+/// What reading the memory of a process that is gone returns (ESRCH, `man 2 open`).
+const NO_SUCH_PROCESS: i32 = 3;
 
 /// What `/proc` says of one process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFiles {
     /// Short name of the program; no UTF-8 is replaced.
     pub comm: String,
+    /// Process id of the one that started it, or that it was left to.
+    pub parent: i32,
     /// Clock ticks after boot at which it started; with the pid it tells processes apart.
     pub start_ticks: u64,
     /// Clock ticks of CPU time in user mode, all threads.
@@ -61,6 +72,7 @@ impl ProcessDirectory {
         let status = String::from_utf8_lossy(&status);
         Some(ProcessFiles {
             comm: stat.comm,
+            parent: stat.ppid,
             start_ticks: stat.starttime,
             user_ticks: stat.utime,
             system_ticks: stat.stime,
@@ -91,8 +103,36 @@ impl ProcessDirectory {
         self.0.exe().unwrap_or_default()
     }
 
+    /// Its resident memory in bytes, each page divided by the processes that map it: the kernel walks all of its page
+    /// tables for this. Zero where it has no memory any more; an error where this may not be read.
+    pub fn proportional_bytes(&self) -> io::Result<u64> {
+        // A process that exits gives back its memory before its directory goes.
+        let gone = |error: &io::Error| error.raw_os_error() == Some(NO_SUCH_PROCESS);
+        let mut bytes = Vec::with_capacity(2048);
+        let read = match self.0.open_relative("smaps_rollup") {
+            Ok(file) => read_whole(file, &mut bytes),
+            Err(ProcError::Io(error, _)) => Err(error),
+            Err(ProcError::NotFound(_)) if self.bytes("stat").is_none() => return Ok(0),
+            Err(error) => Err(io::Error::other(error)),
+        };
+        match read {
+            Err(error) if gone(&error) => Ok(0),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let kilobytes = number_after(&String::from_utf8_lossy(&bytes), "Pss:");
+                Ok(kilobytes.unwrap_or_default() * 1024)
+            }
+        }
+    }
+
+    /// Its first descriptors with what they are; none where they may not be read.
+    pub(super) fn descriptors(&self, most: usize) -> Vec<(i32, FDTarget)> {
+        let all = self.0.fd().into_iter().flatten().take(most).flatten();
+        all.map(|descriptor| (descriptor.fd, descriptor.target)).collect()
+    }
+
     /// A file's bytes: the crate's own parsers of text refuse names that are no UTF-8.
-    fn bytes(&self, file: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self, file: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(2048);
         read_whole(self.0.open_relative(file).ok()?, &mut bytes).ok()?;
         Some(bytes)
