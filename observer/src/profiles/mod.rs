@@ -16,8 +16,8 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
 pub use self::files::ProfileError;
-pub use self::process_names::ProcessNames;
 use self::pattern::Pattern;
+pub use self::process_names::ProcessNames;
 use crate::{
     exchanges::{
         events::{Event, Outcomes},

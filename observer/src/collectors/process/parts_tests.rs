@@ -49,7 +49,12 @@ fn the_processes_of_litserve_are_told_apart() {
         process(root.path(), MAIN, &[700, 720, 900], &[]),
         process(root.path(), SPAWNED, &[730, 901], &[]),
         process(root.path(), MAIN, &[700, 740], &[700, 740]),
-        process(root.path(), "python3|-c|from multiprocessing.resource_tracker import main;main(5)|", &[], &[]),
+        process(
+            root.path(),
+            "python3|-c|from multiprocessing.resource_tracker import main;main(5)|",
+            &[],
+            &[],
+        ),
     ];
     let profiles = crate::profiles::Profiles::compiled_in().unwrap();
     let roles = |names| children.iter().map(|child| role(child, &main, names)).collect::<Vec<_>>();
