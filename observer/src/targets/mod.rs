@@ -12,6 +12,7 @@ pub mod inventory;
 mod listeners;
 mod matching;
 mod processes;
+mod runtimes;
 pub mod selector;
 mod table;
 mod world;

@@ -71,15 +71,15 @@ pub(crate) fn wait_equal(agent: &Agent, parts: &Parts) -> Result<Metrics> {
                 wrong.push(format!("CPU of {role}: {} ticks in /proc, {seconds} s told", figures.ticks));
             }
         }
-        let still =
-            |role: &&str| before.get(role).map(|one| &one.still) == after.get(role).map(|one| &one.still);
         if wrong.is_empty() {
             for (role, figures) in &before {
                 println!("{role}: {figures:?}");
             }
             return Ok(metrics);
         }
-        let moved = !parts.keys().all(|role| still(role));
+        let still =
+            |role: &&str| before.get(role).map(|one| &one.still) == after.get(role).map(|one| &one.still);
+        let moved = !parts.keys().all(still);
         ensure!(
             Instant::now() < deadline,
             "{}{}",

@@ -20,7 +20,7 @@ pub(super) fn role_of(directory: &ProcessDirectory, comm: &str, command_line: &[
 
 /// The role of a process: `executable` is the path of its program (empty where it may not be read), `comm` its short
 /// name, `command_line` the bytes of `/proc/PID/cmdline`.
-fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String {
+pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String {
     let command_line = String::from_utf8_lossy(command_line);
     let arguments: Vec<&str> = command_line.split('\0').filter(|argument| !argument.is_empty()).collect();
     let (first, rest) = arguments.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));

@@ -179,7 +179,7 @@ fn a_process_in_the_place_of_another_is_a_restart_and_a_new_run_is_none() {
     let proc_root = root.path().join("proc");
     let (collector, _) = collector(root.path(), &proc_root, MAX_ROLES);
     let run = |pids: &[u32]| {
-        let list: String = pids.iter().map(|pid| format!("{pid}\n")).collect();
+        let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join("\n");
         fs::write(root.path().join("cgroup/cgroup.procs"), list).unwrap();
         for pid in pids {
             write_process(root.path(), *pid, 100 + u64::from(*pid), "web", 1);
