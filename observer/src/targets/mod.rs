@@ -14,6 +14,7 @@ mod matching;
 mod processes;
 mod runtimes;
 pub mod selector;
+mod socket_table;
 mod table;
 mod world;
 
