@@ -112,7 +112,12 @@ impl ProcessDirectory {
         let read = match self.0.open_relative("smaps_rollup") {
             Ok(file) => read_whole(file, &mut bytes),
             Err(ProcError::Io(error, _)) => Err(error),
-            Err(ProcError::NotFound(_)) if self.bytes("stat").is_none() => return Ok(0),
+            // The file is there and has nothing behind it, or the process is gone: not so where the kernel has no such file.
+            Err(ProcError::NotFound(path))
+                if path.as_ref().is_some_and(|path| path.exists()) || self.bytes("stat").is_none() =>
+            {
+                return Ok(0);
+            }
             Err(error) => Err(io::Error::other(error)),
         };
         match read {
@@ -165,6 +170,27 @@ mod tests {
         assert!(files.resident_bytes > 0 && files.virtual_bytes > files.resident_bytes);
         assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && settings.max_fds.unwrap() > 3);
         assert!(boot_time(Path::new("/proc")).unwrap() > 1_000_000_000);
+    }
+
+    #[test]
+    fn memory_that_is_gone_is_none_and_memory_that_is_hidden_an_error() {
+        let own = ProcessDirectory::open(Path::new("/proc"), "self").unwrap();
+        assert!(own.proportional_bytes().unwrap() > 0);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = ProcessDirectory::open(Path::new("/proc"), &child.id().to_string()).unwrap();
+        for _ in 0..500 {
+            if ended.0.stat().unwrap().state == 'Z' {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(ended.proportional_bytes().unwrap(), 0, "not waited for yet");
+        child.wait().unwrap();
+        assert_eq!(ended.proportional_bytes().unwrap(), 0, "nothing is left of it");
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("7")).unwrap();
+        std::fs::write(root.path().join("7/stat"), "").unwrap();
+        assert!(ProcessDirectory::open(root.path(), "7").unwrap().proportional_bytes().is_err());
     }
 
     #[test]
