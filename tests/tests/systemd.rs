@@ -19,7 +19,7 @@ const DONE_WITHIN: std::time::Duration = std::time::Duration::from_secs(150);
 const MOST_EXPOSED: &str = "30";
 
 /// Requests that the driver of the machine sends in each boot.
-const REQUESTS: f64 = 7.0;
+const REQUESTS: u32 = 7;
 
 fn unit() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/observer.service")
@@ -113,13 +113,13 @@ fn the_service_observes_with_what_the_unit_grants_and_again_after_a_reboot() -> 
             let console = || fs::read_to_string(results.path().join(format!("console-{boot}")));
             fs::read_to_string(path).with_context(|| format!("boot {boot}: {:?}", console()))
         };
-        ensure!(read("driver")?.lines().filter(|line| *line == "200").count() as f64 == REQUESTS);
+        ensure!(read("driver")?.lines().filter(|line| *line == "200").count() == REQUESTS as usize);
         let metrics = Metrics::parse(&read("metrics")?)?;
         let counted = metrics.sum("chat_http_requests_total", &[("status_code", "200")]);
-        ensure!(counted == REQUESTS, "boot {boot}: {counted} requests of {REQUESTS}");
+        ensure!((counted - f64::from(REQUESTS)).abs() < 0.5, "boot {boot}: {counted} requests of {REQUESTS}");
         for program in PROGRAMS {
             let attached = metrics.sum("observer_program_attached", &[("program", program)]);
-            ensure!(attached == 1.0, "boot {boot}: {program} is not attached");
+            ensure!(attached > 0.5, "boot {boot}: {program} is not attached");
         }
         is_confined(&read("status")?).with_context(|| format!("boot {boot}"))?;
         let journal = read("journal")?;
