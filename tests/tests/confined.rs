@@ -15,7 +15,7 @@ use tests::{agent::Agent, cgroup::Cgroup, process::PATIENCE};
 /// Set for the program that is confined: the port of a listener that it may not reach.
 const PORT: &str = "CONFINED_PORT";
 
-/// Capabilities that stay, as a mask (include/uapi/linux/capability.h): DAC_READ_SEARCH, NET_ADMIN, SYS_PTRACE, PERFMON, BPF.
+/// The capabilities that stay, as a mask (include/uapi/linux/capability.h): those of the unit file.
 const KEPT: u64 = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 38 | 1 << 39;
 
 #[test]
