@@ -17,6 +17,7 @@ pub mod l7;
 pub mod lost;
 pub mod peer;
 pub mod record;
+pub mod runtime;
 
 /// Lets the agent copy plain types out of maps.
 #[cfg(feature = "user")]
@@ -37,4 +38,6 @@ impl_pod!(
     peer::PeerKey,
     peer::PeerTotals,
     record::CgroupRecord,
+    runtime::Process,
+    runtime::Thread,
 );

@@ -9,6 +9,7 @@ pub mod config;
 pub mod exchanges;
 pub mod kernel;
 pub mod logging;
+pub mod nodejs;
 pub mod profiles;
 pub mod server;
 pub mod targets;

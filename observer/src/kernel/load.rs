@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context as _, bail};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps},
+    programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps, UProbe},
 };
 
 use super::{
@@ -32,6 +32,8 @@ pub struct Options {
     pub stall_ns: u64,
     /// Outbound peers that are counted apart.
     pub peers: u32,
+    /// Node.js processes that are counted.
+    pub nodejs_processes: u32,
     /// Whether the programs log what they do.
     pub log: bool,
 }
@@ -73,6 +75,7 @@ fn load_with(
         .map_max_entries("RECORDS", options.ring_bytes)
         .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
         .map_max_entries("PEERS", options.peers)
+        .map_max_entries("PROCESSES", options.nodejs_processes)
         .override_global("STALL_NS", &options.stall_ns, true);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
@@ -105,13 +108,14 @@ fn load_program(ebpf: &mut Ebpf, program: &Program, kernel_types: &aya::Btf) -> 
             tracepoint.load(name, kernel_types)?;
             tracepoint.attach()?;
         }
+        Hook::NodeJs(_) => <&mut UProbe>::try_from(loaded)?.load()?,
         Hook::MapIterator(_) => <&mut Iter>::try_from(loaded)?.load("bpf_sk_storage_map", kernel_types)?,
     }
     Ok(())
 }
 
 /// One line that says why: the verifier's last words, else the system's.
-fn reason(error: &anyhow::Error) -> String {
+pub(super) fn reason(error: &anyhow::Error) -> String {
     if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
         let log = verifier_log.to_string();
         let last = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));

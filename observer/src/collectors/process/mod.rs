@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -212,6 +212,19 @@ impl ProcessCollector {
         self.overflow.record(processes, "process");
         OTHER.into()
     }
+}
+
+/// The role of a live process by itself, without a target's limit of roles; `None` where it has gone or is a zombie.
+pub(super) fn role_of(proc_root: &Path, pid: u32) -> Option<String> {
+    let directory = ProcessDirectory::open(proc_root, &pid.to_string())?;
+    let comm = directory.comm()?;
+    let command_line = directory.command_line();
+    // A zombie has neither; its counts are final.
+    let executable = directory.executable();
+    if executable.as_os_str().is_empty() && command_line.is_empty() {
+        return None;
+    }
+    Some(role(executable.as_os_str().as_bytes(), &comm, &command_line))
 }
 
 fn hash(bytes: &[u8]) -> u64 {
