@@ -1,6 +1,8 @@
 //! Node.js from outside: each turn of an event loop, each pause for garbage collection, the heap after it.
 //! The programs run where the agent found V8's and libuv's functions in the executable, so other processes pay nothing.
 
+use core::hint::black_box;
+
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     btf_maps::{HashMap, RingBuf},
@@ -11,7 +13,7 @@ use aya_ebpf::{
 use observer_ebpf::{
     histogram::{GAP_NS, Gap},
     lost::{Kind, Reason},
-    runtime::{Open, Pause, Process, Thread, Totals},
+    runtime::{PAUSES, Pause, Process, Thread, Totals},
 };
 
 use crate::{count::lost, peers::observe};
@@ -82,8 +84,39 @@ fn nodejs_turn(_ctx: ProbeContext) -> u32 {
     0
 }
 
-/// `Heap::PerformGarbageCollection(GarbageCollector, …)` begins. The collectors are numbered in this order:
-/// `SCAVENGER`, `MARK_COMPACTOR`, `MINOR_MARK_COMPACTOR` (src/common/globals.h).
+/// `Heap::CallGCPrologueCallbacks(GCType, …)`, before a pause of any kind: what `PerformanceObserver` measures from.
+#[uprobe]
+fn nodejs_pause_begin(ctx: ProbeContext) -> u32 {
+    if let Some(kind) = kind(&ctx) {
+        begin(kind);
+    }
+    0
+}
+
+/// `Heap::CallGCEpilogueCallbacks(GCType, …)`, after it.
+#[uprobe]
+fn nodejs_pause_end(ctx: ProbeContext) -> u32 {
+    if let Some(kind) = kind(&ctx) {
+        end(kind);
+    }
+    0
+}
+
+/// A pause's kind from `GCType`, which has one bit set (include/v8-callbacks.h).
+#[inline(always)]
+fn kind(ctx: &ProbeContext) -> Option<u32> {
+    match ctx.arg::<u32>(1)? {
+        1 => Some(Pause::Scavenge as u32),
+        2 => Some(Pause::MinorMarkCompact as u32),
+        4 => Some(Pause::MarkCompact as u32),
+        8 => Some(Pause::Incremental as u32),
+        16 => Some(Pause::WeakCallbacks as u32),
+        _ => None,
+    }
+}
+
+/// `Heap::PerformGarbageCollection(GarbageCollector, …)` begins, in a version whose compiler copied the callbacks' calls
+/// into it. The collectors are numbered `SCAVENGER`, `MARK_COMPACTOR`, `MINOR_MARK_COMPACTOR` (src/common/globals.h).
 #[uprobe]
 fn nodejs_gc_begin(ctx: ProbeContext) -> u32 {
     let kind = match ctx.arg::<u32>(1) {
@@ -92,49 +125,34 @@ fn nodejs_gc_begin(ctx: ProbeContext) -> u32 {
         Some(2) => Pause::MinorMarkCompact,
         _ => return 0,
     };
-    begin(Open::Collection, kind);
+    if let Some(thread) = begin(kind as u32) {
+        // SAFETY: a value of the map, which only this thread writes.
+        unsafe { (*thread).kind = kind as u32 };
+    }
     0
 }
 
 /// `Heap::PerformGarbageCollection` returns.
 #[uretprobe]
 fn nodejs_gc_end(_ctx: RetProbeContext) -> u32 {
-    end(Open::Collection);
+    if let Some(thread) = THREADS.get_ptr(bpf_get_current_pid_tgid()) {
+        // SAFETY: a value of the map, which only this thread writes.
+        end(unsafe { (*thread).kind });
+    }
     0
 }
 
-/// `Heap::InvokeIncrementalMarkingPrologueCallbacks`, before a step of marking.
+/// `Heap::InvokeIncrementalMarkingPrologueCallbacks`, before a step of marking, in the same versions.
 #[uprobe]
 fn nodejs_mark_begin(_ctx: ProbeContext) -> u32 {
-    begin(Open::Incremental, Pause::Incremental);
+    begin(Pause::Incremental as u32);
     0
 }
 
 /// `Heap::InvokeIncrementalMarkingEpilogueCallbacks`, after it.
 #[uprobe]
 fn nodejs_mark_end(_ctx: ProbeContext) -> u32 {
-    end(Open::Incremental);
-    0
-}
-
-/// `GCType::kGCTypeProcessWeakCallbacks` (include/v8-callbacks.h).
-const WEAK_CALLBACKS: u32 = 1 << 4;
-
-/// `Heap::CallGCPrologueCallbacks(GCType, …)`.
-#[uprobe]
-fn nodejs_weak_begin(ctx: ProbeContext) -> u32 {
-    if ctx.arg::<u32>(1) == Some(WEAK_CALLBACKS) {
-        begin(Open::WeakCallbacks, Pause::WeakCallbacks);
-    }
-    0
-}
-
-/// `Heap::CallGCEpilogueCallbacks(GCType, …)`.
-#[uprobe]
-fn nodejs_weak_end(ctx: ProbeContext) -> u32 {
-    if ctx.arg::<u32>(1) == Some(WEAK_CALLBACKS) {
-        end(Open::WeakCallbacks);
-    }
+    end(Pause::Incremental as u32);
     0
 }
 
@@ -169,40 +187,51 @@ fn process_started(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Of two places that tell of the same begin, the first counts.
 #[inline(always)]
-fn begin(open: Open, kind: Pause) {
-    let Some(thread) = thread() else { return };
-    // SAFETY: reads the clock; a value of the map, which only this thread writes.
+fn begin(kind: u32) -> Option<*mut Thread> {
+    let thread = thread()?;
+    // SAFETY: a value of the map, which only this thread writes; the index is inside.
+    let began = unsafe { pause(thread, kind) };
+    // SAFETY: as above; reads the clock.
     unsafe {
-        (*thread).pause_ns[open as usize] = bpf_ktime_get_ns();
-        if matches!(open, Open::Collection) {
-            (*thread).kind = kind as u32;
+        if *began == 0 {
+            *began = bpf_ktime_get_ns();
         }
     }
+    Some(thread)
 }
 
 #[inline(always)]
-fn end(open: Open) -> Option<()> {
+fn end(kind: u32) -> Option<()> {
     let id = bpf_get_current_pid_tgid();
     let thread = THREADS.get_ptr_mut(id)?;
-    // SAFETY: a value of the map, which only this thread writes.
-    let (began, kind) = unsafe { ((*thread).pause_ns[open as usize], (*thread).kind) };
-    if began == 0 {
+    // SAFETY: a value of the map, which only this thread writes; the index is inside.
+    let began = unsafe { pause(thread, kind) };
+    // SAFETY: as above.
+    let since = unsafe { began.replace(0) };
+    if since == 0 {
         return None;
     }
-    // SAFETY: as above.
-    unsafe { (*thread).pause_ns[open as usize] = 0 };
     // SAFETY: reads the clock.
     let now = unsafe { bpf_ktime_get_ns() };
     let totals = totals(id)?;
-    let kind = match open {
-        Open::Collection => kind as usize & 3,
-        Open::Incremental => Pause::Incremental as usize,
-        Open::WeakCallbacks => Pause::WeakCallbacks as usize,
-    };
+    let index = (black_box(kind) as usize).min(PAUSES.len() - 1);
     // SAFETY: a histogram of a map's value; the index is inside.
-    unsafe { observe((&raw mut (*totals).pauses).cast::<Gap>().add(kind), &GAP_NS, now - began) };
+    unsafe { observe((&raw mut (*totals).pauses).cast::<Gap>().add(index), &GAP_NS, now - since) };
     Some(())
+}
+
+/// Where the begin of a thread's pause of this kind stands.
+///
+/// # Safety
+/// `thread` is a value of the map.
+#[inline(always)]
+unsafe fn pause(thread: *mut Thread, kind: u32) -> *mut u64 {
+    // The compiler knows that it is small; the verifier does not, and needs the comparison.
+    let index = (black_box(kind) as usize).min(PAUSES.len() - 1);
+    // SAFETY: the caller's; the index is inside.
+    unsafe { (&raw mut (*thread).pause_ns).cast::<u64>().add(index) }
 }
 
 /// The counts of the thread with this `pid_tgid`.

@@ -23,18 +23,6 @@ pub enum Pause {
 pub const PAUSES: [&str; 5] =
     ["scavenge", "minor_mark_compact", "mark_compact", "incremental", "weak_callbacks"];
 
-/// Pauses that may be open at once on a thread, because one kind may begin inside another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Open {
-    /// A collection itself: the first three of [`Pause`].
-    Collection = 0,
-    /// A step of incremental marking.
-    Incremental = 1,
-    /// Weak callbacks.
-    WeakCallbacks = 2,
-}
-
 /// A thread that runs JavaScript: what goes on in it now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -43,18 +31,18 @@ pub struct Thread {
     pub turn_ns: u64,
     /// Bytes of the heap in use, as V8 last said.
     pub heap_used: u64,
-    /// When each pause that now runs began, by [`Open`]; 0 where none does.
-    pub pause_ns: [u64; 3],
+    /// When each pause that now runs began, by [`Pause`], as one kind may begin inside another; 0 where none does.
+    pub pause_ns: [u64; PAUSES.len()],
     /// The target, 0 for a thread that is of none.
     pub target: u32,
-    /// The kind of the collection that now runs.
+    /// The kind of the collection that now runs, where that is told at its begin only.
     pub kind: u32,
 }
 
 impl Thread {
     /// A thread of which nothing was seen.
     pub const fn new(target: u32) -> Self {
-        Self { turn_ns: 0, heap_used: 0, pause_ns: [0; 3], target, kind: 0 }
+        Self { turn_ns: 0, heap_used: 0, pause_ns: [0; PAUSES.len()], target, kind: 0 }
     }
 }
 
@@ -92,7 +80,7 @@ impl Process {
     pub const EMPTY: Self = Self { main: Totals::EMPTY, workers: Totals::EMPTY, target: 0, padding: 0 };
 }
 
-const _: () = assert!(size_of::<Thread>() == 48 && core::mem::offset_of!(Thread, target) == 40);
+const _: () = assert!(size_of::<Thread>() == 64 && core::mem::offset_of!(Thread, target) == 56);
 const _: () = assert!(size_of::<Totals>() == 6 * 16 * 8);
 const _: () = assert!(size_of::<Process>() == 2 * size_of::<Totals>() + 8);
 

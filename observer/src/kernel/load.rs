@@ -118,7 +118,10 @@ fn load_program(ebpf: &mut Ebpf, program: &Program, kernel_types: &aya::Btf) -> 
 pub(super) fn reason(error: &anyhow::Error) -> String {
     if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
         let log = verifier_log.to_string();
-        let last = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+        // What the verifier counts at the end says nothing of why it refused.
+        let counts = ["processed ", "stack depth ", "verification time "];
+        let says = |line: &&str| !line.is_empty() && !counts.iter().any(|count| line.starts_with(count));
+        let last = log.lines().rfind(says);
         return last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
     }
     error.chain().last().map(ToString::to_string).unwrap_or_default()

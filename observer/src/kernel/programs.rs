@@ -130,16 +130,16 @@ pub const PROGRAMS: &[Program] = &[
         without: "steps of incremental marking are not counted",
     },
     Program {
-        name: "nodejs_weak_begin",
+        name: "nodejs_pause_begin",
         hook: Hook::NodeJs("v8::internal::Heap::CallGCPrologueCallbacks"),
         required: false,
-        without: "callbacks of weak references are not counted",
+        without: "pauses for garbage collection are not counted",
     },
     Program {
-        name: "nodejs_weak_end",
+        name: "nodejs_pause_end",
         hook: Hook::NodeJs("v8::internal::Heap::CallGCEpilogueCallbacks"),
         required: false,
-        without: "callbacks of weak references are not counted",
+        without: "pauses for garbage collection are not counted",
     },
     Program {
         name: "nodejs_heap",

@@ -2,9 +2,13 @@
 //! Not the function itself: it calls back for each event before it returns, which is most of a turn's work.
 
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Register};
-use object::{Object as _, ObjectSymbol as _, ObjectSymbolTable as _, RelocationTarget};
+use object::{Architecture, Object as _, ObjectSymbol as _, ObjectSymbolTable as _, RelocationTarget};
 
-use super::executable::{Elf, bytes, is_x86_64};
+use super::{
+    code::{bytes, instructions},
+    executable::Elf,
+    symbols::Function,
+};
 
 /// The functions that wait.
 const WAITING: [&str; 2] = ["epoll_wait", "epoll_pwait"];
@@ -27,34 +31,28 @@ pub(super) struct Wait {
     pub(super) after: u64,
 }
 
-/// The waits in these functions, each an address and a size.
-pub(super) fn find(elf: &Elf<'_>, functions: &[(u64, u64)]) -> Result<Vec<Wait>, &'static str> {
-    if !is_x86_64(elf) {
+/// The waits in these functions.
+pub(super) fn find(elf: &Elf<'_>, functions: &[Function]) -> Result<Vec<Wait>, &'static str> {
+    if elf.architecture() != Architecture::X86_64 {
         return Err(OTHER_PROCESSOR);
     }
     let waiting = Waiting::of(elf);
     let mut waits = Vec::new();
-    for (address, size) in functions {
-        let code = bytes(elf, *address, *size).ok_or(UNREADABLE)?;
-        waits.extend(in_code(code, *address, |call| waiting.is_called(elf, call)).ok_or(UNREADABLE)?);
+    for function in functions {
+        let instructions = instructions(elf, *function).ok_or(UNREADABLE)?;
+        waits.extend(among(&instructions, |call| waiting.is_called(elf, call)).ok_or(UNREADABLE)?);
     }
     if waits.is_empty() { Err(NOT_FOUND) } else { Ok(waits) }
 }
 
-/// The waits in a function's code; `None` where it is not code from begin to end.
-fn in_code(code: &[u8], address: u64, is_wait: impl Fn(&Instruction) -> bool) -> Option<Vec<Wait>> {
-    let instructions: Vec<Instruction> =
-        Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter().collect();
-    if instructions.iter().any(Instruction::is_invalid) {
-        return None;
-    }
+/// The waits among a function's instructions; `None` where one is the last of them.
+fn among(instructions: &[Instruction], is_wait: impl Fn(&Instruction) -> bool) -> Option<Vec<Wait>> {
     let calls = instructions.iter().enumerate().filter(|(_, instruction)| is_wait(instruction));
-    calls
-        .map(|(index, call)| {
-            let behind = instructions.get(index + 1..)?;
-            Some(Wait { call: call.ip(), after: after(behind)?.ip() })
-        })
-        .collect()
+    let waits = calls.map(|(index, call)| {
+        let after = after(instructions.get(index + 1..)?)?;
+        Some(Wait { call: call.ip(), after: after.ip() })
+    });
+    waits.collect()
 }
 
 /// The next call, if nothing branches before it: the kernel emulates a call, which takes one trap instead of two. Else the
@@ -118,11 +116,13 @@ fn slot(instruction: &Instruction) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nodejs::code::decode;
 
     const CALLED: u64 = 0x2000;
 
     fn waits(code: &[u8]) -> Option<Vec<Wait>> {
-        in_code(code, 0x1000, |call| call.is_call_near() && call.near_branch_target() == CALLED)
+        let instructions = decode(code, 0x1000)?;
+        among(&instructions, |call| call.is_call_near() && call.near_branch_target() == CALLED)
     }
 
     #[test]
