@@ -80,7 +80,7 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 /// A file that the setup has made in `apps` below the target folder, in which this program is too.
-fn installed(file: &str) -> Result<PathBuf> {
+pub(crate) fn installed(file: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find the path of this program")?;
     let installed = own.ancestors().map(|folder| folder.join("apps").join(file)).find(|path| path.exists());
     installed.with_context(|| format!("apps/{file} is not installed; run `cargo xtask setup --tests`"))
