@@ -28,6 +28,8 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { package: "nodejs", program: Some("node") },
     Tool { package: "npm", program: Some("npm") },
     Tool { package: "wrk", program: Some("wrk") },
+    Tool { package: "strace", program: Some("strace") },
+    Tool { package: "binutils", program: Some("strip") },
 ];
 
 /// Whether packages can be installed here at all.

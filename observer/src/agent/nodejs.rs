@@ -43,7 +43,11 @@ impl Following {
         loop {
             tokio::select! {
                 process = started.recv(), if starts => match process {
-                    Some(process) => block_in_place(|| self.follower.started(process)),
+                    Some(process) => block_in_place(|| {
+                        if self.follower.started(process) {
+                            self.collector.started(process);
+                        }
+                    }),
                     None => starts = false,
                 },
                 _ = looks.tick() => block_in_place(|| {

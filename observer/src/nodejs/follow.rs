@@ -113,11 +113,11 @@ impl<P: Probes> Follower<P> {
         self.publish();
     }
 
-    /// Looks at one process of a target, which has just begun to run its executable.
-    pub fn started(&mut self, pid: u32) {
-        if self.take(pid).is_some() {
-            self.publish();
-        }
+    /// Looks at one process of a target, which has just begun to run its executable; whether that is Node.js.
+    pub fn started(&mut self, pid: u32) -> bool {
+        let id = self.take(pid);
+        self.publish();
+        id.and_then(|id| self.files.get(&id)).is_some_and(|known| known.executable.is_some())
     }
 
     /// Probes the executable of this process unless that is done; what it is, where it could be told.

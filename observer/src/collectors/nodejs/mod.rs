@@ -109,6 +109,14 @@ impl NodeJsCollector {
         Self { targets, runtimes, proc_root, overflow, max_roles, state: Arc::default() }
     }
 
+    /// Takes note of what a process does that has just started: it may end before it is looked at.
+    pub fn started(&self, process: u32) {
+        if let Some(role) = role_of(&self.proc_root, process) {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.started(process, role);
+        }
+    }
+
     /// Takes in what was counted, and lets go of processes that have ended.
     pub fn take_in(&self) -> anyhow::Result<()> {
         self.update(&self.targets.targets(), &mut Now::default())
@@ -120,7 +128,8 @@ impl NodeJsCollector {
         // Told before the counts are read, so that those of a process that ends between are complete the next time.
         let known = self.runtimes.processes()?;
         let roles: Vec<Option<String>> = known.iter().map(|(id, _)| role_of(&self.proc_root, *id)).collect();
-        state.keep_only(targets);
+        let is_known = |id: u32| known.iter().any(|(other, _)| *other == id);
+        state.keep_only(targets, |id| is_known(id) || self.proc_root.join(id.to_string()).exists());
         let processes = self.runtimes.processes()?;
         for ((id, _), role) in known.iter().zip(roles) {
             let Some((_, process)) = processes.iter().find(|(other, _)| other == id) else { continue };

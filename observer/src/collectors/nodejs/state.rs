@@ -37,6 +37,8 @@ struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct State {
     processes: HashMap<u32, Seen>,
+    /// What processes do that have started and were not counted since.
+    started: HashMap<u32, String>,
     targets: HashMap<TargetId, BTreeMap<Arc<str>, Totals>>,
 }
 
@@ -51,9 +53,15 @@ impl Now {
 }
 
 impl State {
-    /// Drops what is kept of targets whose series are no longer shown.
-    pub(super) fn keep_only(&mut self, targets: &[Target]) {
+    /// Drops what is kept of targets whose series are no longer shown, and of processes that have ended uncounted.
+    pub(super) fn keep_only(&mut self, targets: &[Target], is_there: impl Fn(u32) -> bool) {
         self.targets.retain(|id, _| targets.iter().any(|target| target.id == *id));
+        self.started.retain(|id, _| is_there(*id));
+    }
+
+    /// A process with this role has just started.
+    pub(super) fn started(&mut self, id: u32, role: String) {
+        self.started.insert(id, role);
     }
 
     /// The totals of a target's roles.
@@ -70,12 +78,16 @@ impl State {
         max_roles: usize,
         overflow: impl FnOnce(),
     ) {
+        let at_start = self.started.remove(&id);
         let before = self.processes.get(&id);
         let known = self.targets.entry(process.target).or_default();
         let roles = match (role, before) {
             (Some(role), Some(seen)) if *role == *seen.roles.main => seen.roles.clone(),
             (None, Some(seen)) => seen.roles.clone(),
-            (role, _) => admit(known, role.unwrap_or_else(|| UNKNOWN.to_owned()), max_roles, overflow),
+            (role, _) => {
+                let role = role.or(at_start).unwrap_or_else(|| UNKNOWN.to_owned());
+                admit(known, role, max_roles, overflow)
+            }
         };
         let empty = Process::EMPTY;
         let counted = before.map_or(&empty, |seen| &seen.counted);
