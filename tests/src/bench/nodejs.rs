@@ -51,7 +51,7 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
     let mut runs: [Vec<f64>; 2] = Default::default();
     for round in 0..ROUNDS {
         for (load, runs) in [Load::KeepAlive, Load::OneByOne].into_iter().zip(&mut runs) {
-            let mut run = |arguments: &[&str]| -> Result<f64> {
+            let run = |arguments: &[&str]| -> Result<f64> {
                 setup.go_on()?;
                 let always = ["--docker-socket", "", "--target", &server.cgroup().selector()];
                 let agent = Agent::start([&always, arguments].concat())?;
