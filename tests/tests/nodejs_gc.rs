@@ -27,15 +27,15 @@ struct Pauses {
 fn compare(version: u32) -> Result<()> {
     let cgroup = Cgroup::create(&format!("nodejs-{version}"))?;
     let mut agent = Agent::start(["--docker-socket", "", "--target", &cgroup.selector()])?;
-    let node = executable(version)?;
-    let mut steps = Steps::start(&cgroup, &[&node, Path::new("--expose-gc")], "collections.js", &[])?;
+    let program = executable(version)?;
+    let mut steps = Steps::start(&cgroup, &[&program, Path::new("--expose-gc")], "collections.js", &[])?;
     let found: String = steps.told("ready")?;
     agent.process().wait_for("probes", Duration::from_mins(1), |line| {
         line.contains("probing an executable").then_some(())
     })?;
     let before = agent.scrape()?;
     steps.proceed()?;
-    let told: BTreeMap<String, Pauses> = steps.told("collected")?;
+    let all: BTreeMap<String, Pauses> = steps.told("collected")?;
     let after = agent.scrape()?;
     let of = |kind: &str, what: &str| {
         let name = format!("{PAUSES}_{what}");
@@ -43,7 +43,7 @@ fn compare(version: u32) -> Result<()> {
     };
     for kind in ["scavenge", "minor_mark_compact", "mark_compact", "incremental", "weak_callbacks"] {
         let none = Pauses { count: 0.0, milliseconds: 0.0 };
-        let told = told.get(kind).unwrap_or(&none);
+        let told = all.get(kind).unwrap_or(&none);
         let (count, milliseconds) = (of(kind, "count"), of(kind, "sum") * 1e3);
         println!("{found} {kind}: {count} and {milliseconds:.2} ms, told {told:?}");
         ensure!((count - told.count).abs() < 0.5, "{found}: {count} pauses for {kind}, told {told:?}");
@@ -53,7 +53,7 @@ fn compare(version: u32) -> Result<()> {
             "{found}: {milliseconds} ms of pauses for {kind}, told {told:?}"
         );
     }
-    ensure!(told.contains_key("scavenge") && told.contains_key("mark_compact"), "it collected too little");
+    ensure!(all.contains_key("scavenge") && all.contains_key("mark_compact"), "it collected too little");
 
     // Asking V8 updates the figure, so it is read before.
     let heap = after.get("chat_nodejs_heap_used_bytes", &[]).context("no heap")?;

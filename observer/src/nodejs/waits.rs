@@ -47,10 +47,9 @@ pub(super) fn find(elf: &Elf<'_>, functions: &[Function]) -> Result<Vec<Wait>, &
 
 /// The waits among a function's instructions; `None` where one is the last of them.
 fn among(instructions: &[Instruction], is_wait: impl Fn(&Instruction) -> bool) -> Option<Vec<Wait>> {
-    let calls = instructions.iter().enumerate().filter(|(_, instruction)| is_wait(instruction));
-    let waits = calls.map(|(index, call)| {
-        let after = after(instructions.get(index + 1..)?)?;
-        Some(Wait { call: call.ip(), after: after.ip() })
+    let found = instructions.iter().enumerate().filter(|(_, instruction)| is_wait(instruction));
+    let waits = found.map(|(index, call)| {
+        Some(Wait { call: call.ip(), after: after(instructions.get(index + 1..)?)?.ip() })
     });
     waits.collect()
 }
@@ -74,9 +73,9 @@ impl Waiting {
         // In an executable without shared libraries they are functions like any other.
         let own = elf.symbols().filter(|symbol| symbol.is_definition() && is_waiting(symbol.name()));
         let addresses = own.map(|symbol| symbol.address()).collect();
-        let names = elf.dynamic_symbol_table();
+        let symbols = elf.dynamic_symbol_table();
         let named = |target| match target {
-            RelocationTarget::Symbol(index) => names.as_ref()?.symbol_by_index(index).ok(),
+            RelocationTarget::Symbol(index) => symbols.as_ref()?.symbol_by_index(index).ok(),
             _ => None,
         };
         let relocations = elf.dynamic_relocations().into_iter().flatten();

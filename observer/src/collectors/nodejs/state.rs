@@ -107,8 +107,9 @@ impl State {
 
     /// Takes in what a thread does at this time.
     pub(super) fn see(&self, id: u64, thread: &Thread, clock: u64, now: &mut Now) {
-        let (process, own) = ((id >> 32) as u32, id as u32);
-        let Some(seen) = self.processes.get(&process) else { return };
+        let (process, own) = (id >> 32, id & u64::from(u32::MAX));
+        let seen = u32::try_from(process).ok().and_then(|process| self.processes.get(&process));
+        let Some(seen) = seen else { return };
         let role = if own == process { &seen.roles.main } else { &seen.roles.workers };
         let (blocked, heap) = now.0.entry((thread.target, Arc::clone(role))).or_default();
         if thread.turn_ns != 0 {
