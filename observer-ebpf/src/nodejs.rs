@@ -182,7 +182,7 @@ fn thread_ended(_ctx: BtfTracePointContext) -> i32 {
 fn process_started(_ctx: BtfTracePointContext) -> i32 {
     if target() != 0 {
         let process = (bpf_get_current_pid_tgid() >> 32) as u32;
-        let _full = STARTED.output(&process, 0);
+        let _full = STARTED.output(process, 0);
     }
     0
 }
