@@ -11,6 +11,7 @@ pub mod docker;
 pub mod http;
 pub mod metrics;
 pub mod namespace;
+pub mod nodejs;
 pub mod pools;
 pub mod process;
 pub mod puppet;

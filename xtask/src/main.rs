@@ -1,5 +1,5 @@
 //! The project's own commands, one file per command; `cargo xtask help` lists them.
-//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps` and `linker`.
+//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps`, `nodejs` and `linker`.
 
 mod apps;
 mod bench;
@@ -9,6 +9,7 @@ mod demo;
 mod fuzz;
 mod linker;
 mod metrics_doc;
+mod nodejs;
 mod packages;
 mod python;
 mod run;

@@ -14,6 +14,8 @@ pub enum Hook {
     Tracepoint(&'static str),
     /// An iterator over the named map, run at each scrape.
     MapIterator(&'static str),
+    /// A place in the executables of Node.js that targets run.
+    NodeJs(&'static str),
 }
 
 /// One program of the kernel half.
@@ -78,6 +80,72 @@ pub const PROGRAMS: &[Program] = &[
         hook: Hook::Tracepoint("cgroup_rmdir"),
         required: false,
         without: "gone containers are found by a rescan",
+    },
+    Program {
+        name: "process_started",
+        hook: Hook::Tracepoint("sched_process_exec"),
+        required: false,
+        without: "Node.js processes are found by the next look, and what they do before it is not counted",
+    },
+    Program {
+        name: "thread_ended",
+        hook: Hook::Tracepoint("sched_process_exit"),
+        required: false,
+        without: "a thread that gets the number of an ended one may begin with a turn that is too long",
+    },
+    Program {
+        name: "nodejs_wait",
+        hook: Hook::NodeJs("the call of epoll_wait in uv__io_poll"),
+        required: false,
+        without: "turns of Node.js' event loops are not counted",
+    },
+    Program {
+        name: "nodejs_turn",
+        hook: Hook::NodeJs("behind the call of epoll_wait in uv__io_poll"),
+        required: false,
+        without: "turns of Node.js' event loops are not counted",
+    },
+    Program {
+        name: "nodejs_gc_begin",
+        hook: Hook::NodeJs("v8::internal::Heap::PerformGarbageCollection"),
+        required: false,
+        without: "garbage collections are not counted",
+    },
+    Program {
+        name: "nodejs_gc_end",
+        hook: Hook::NodeJs("the return of v8::internal::Heap::PerformGarbageCollection"),
+        required: false,
+        without: "garbage collections are not counted",
+    },
+    Program {
+        name: "nodejs_mark_begin",
+        hook: Hook::NodeJs("v8::internal::Heap::InvokeIncrementalMarkingPrologueCallbacks"),
+        required: false,
+        without: "steps of incremental marking are not counted",
+    },
+    Program {
+        name: "nodejs_mark_end",
+        hook: Hook::NodeJs("v8::internal::Heap::InvokeIncrementalMarkingEpilogueCallbacks"),
+        required: false,
+        without: "steps of incremental marking are not counted",
+    },
+    Program {
+        name: "nodejs_pause_begin",
+        hook: Hook::NodeJs("v8::internal::Heap::CallGCPrologueCallbacks"),
+        required: false,
+        without: "pauses for garbage collection are not counted",
+    },
+    Program {
+        name: "nodejs_pause_end",
+        hook: Hook::NodeJs("v8::internal::Heap::CallGCEpilogueCallbacks"),
+        required: false,
+        without: "pauses for garbage collection are not counted",
+    },
+    Program {
+        name: "nodejs_heap",
+        hook: Hook::NodeJs("the return of v8::internal::Heap::SizeOfObjects"),
+        required: false,
+        without: "the heap in use is not known",
     },
 ];
 
