@@ -1,0 +1,43 @@
+//! What `cargo xtask kernels` starts in an emulated machine; see `tests::guest`.
+//! `run` prints the results, `serve` and `obey` are the servers that the tests start.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use tests::guest::{run_all, service};
+use tokio::runtime::Runtime;
+
+/// Tests of observer on this machine's kernel.
+#[derive(Parser)]
+enum Arguments {
+    /// Run all tests; a line for each program and each test.
+    Run {
+        /// How often the agent is started in the test that counts what stays.
+        #[arg(long, default_value_t = 50)]
+        starts: u32,
+    },
+    /// Serve HTTP as each request asks for.
+    Serve,
+    /// Do with connections what each client orders.
+    Obey,
+}
+
+fn main() -> ExitCode {
+    match guest(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn guest(arguments: &Arguments) -> Result<()> {
+    match arguments {
+        Arguments::Run { starts } => run_all(*starts),
+        Arguments::Serve => Runtime::new()?.block_on(service::serve())?,
+        Arguments::Obey => Runtime::new()?.block_on(service::obey())?,
+    }
+    Ok(())
+}
