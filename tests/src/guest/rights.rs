@@ -15,6 +15,9 @@ use crate::{
 /// What the README and the unit file grant, as setpriv(1) names them.
 const CAPABILITIES: [&str; 5] = ["bpf", "perfmon", "net_admin", "sys_ptrace", "dac_read_search"];
 
+/// By its path: busybox has another one with few options, which its shell takes first.
+const SETPRIV: &str = "/usr/bin/setpriv";
+
 /// `nobody` of every Linux system.
 const USER: &str = "65534";
 
@@ -55,7 +58,7 @@ fn unprivileged(agent: &Path, capabilities: &[&str]) -> Command {
         format!("{sign}all{}", each.collect::<String>())
     };
     let mut command = Command::new("sh");
-    command.args(["-c", r#"ulimit -l unlimited; exec setpriv "$@""#, "setpriv"]);
+    command.args(["-c", r#"ulimit -l unlimited; exec "$@""#, "sh"]).arg(SETPRIV);
     command.args(["--reuid", USER, "--regid", USER, "--clear-groups", "--no-new-privs"]);
     command.args(["--inh-caps", &list("-"), "--ambient-caps", &list("-"), "--bounding-set", &list("-")]);
     command.arg(agent);

@@ -1,0 +1,134 @@
+//! `cargo xtask kernels`: boots Debian's kernels in an emulator and runs the tests of `tests::guest` on each.
+//! Needs no root and changes nothing outside the target folder; what was fetched is kept there.
+
+mod apt;
+mod boot;
+mod emulator;
+mod image;
+mod package;
+mod results;
+mod table;
+
+use std::{env::consts::ARCH, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::{emulator::Emulator, results::Results};
+use crate::{build, setup, step, workspace};
+
+/// A kernel that observer is tried on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kernel {
+    /// The version, up to its second number.
+    version: &'static str,
+    /// Where Debian has it.
+    suite: apt::Suite,
+}
+
+/// The oldest that is supported, those of Debian's releases, and the newest.
+const KERNELS: &[Kernel] = &[
+    Kernel { version: "5.10", suite: apt::Suite::Security("bullseye-security") },
+    Kernel { version: "6.1", suite: apt::Suite::Main("bookworm") },
+    Kernel { version: "6.12", suite: apt::Suite::Main("trixie") },
+    Kernel { version: "6.17", suite: apt::Suite::Main("trixie-backports") },
+    Kernel { version: "7.2", suite: apt::Suite::Main("trixie-backports") },
+];
+
+/// Those that `cargo xtask test` runs.
+const USUAL: &[&str] = &["6.1", "6.12"];
+
+/// How thorough a run is.
+#[derive(Clone, Copy, Debug)]
+struct Effort {
+    /// Starts of the agent in the test that counts what stays.
+    starts: u32,
+    /// When a guest counts as stuck. The kernels before 6 take ten times as long to verify a program.
+    within: Duration,
+}
+
+/// For docs/kernels.md.
+const FULL: Effort = Effort { starts: 50, within: Duration::from_mins(25) };
+/// For every `cargo xtask test`.
+const BRIEF: Effort = Effort { starts: 3, within: Duration::from_mins(5) };
+
+/// Tries the kernels of these `versions`, or all; with `write` docs/kernels.md gets the results.
+pub(crate) fn kernels(versions: &[String], write: bool) -> Result<()> {
+    let chosen = choose(versions)?;
+    let (emulator, images) = fetch(&chosen)?;
+    build::build(&setup::setup(false)?, &["observer", "tests"])?;
+    let results = run(&emulator, &chosen, &images, FULL)?;
+    println!("{}", table::render(&results));
+    if write {
+        table::write(&results)?;
+    }
+    judge(&results)
+}
+
+/// Tries the usual two kernels, on what `build` made; where they cannot be had, says so and lets that pass.
+pub(crate) fn usual() -> Result<()> {
+    let chosen = choose(&USUAL.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let (emulator, images) = match fetch(&chosen) {
+        Ok(fetched) => fetched,
+        Err(error) => {
+            step::say(&format!("tests on kernels {} left out: {error:#}", USUAL.join(" and ")));
+            return Ok(());
+        }
+    };
+    build::build(&setup::setup(false)?, &["tests"])?;
+    let results = run(&emulator, &chosen, &images, BRIEF)?;
+    println!("{}", table::render(&results));
+    judge(&results)
+}
+
+fn choose(versions: &[String]) -> Result<Vec<Kernel>> {
+    if versions.is_empty() {
+        return Ok(KERNELS.to_vec());
+    }
+    let known = || KERNELS.iter().map(|kernel| kernel.version).collect::<Vec<_>>().join(", ");
+    let one = |version: &String| {
+        let found = KERNELS.iter().find(|kernel| kernel.version == version);
+        found.copied().with_context(|| format!("no kernel {version} is tried here; there are {}", known()))
+    };
+    versions.iter().map(one).collect()
+}
+
+/// The emulator and the image of each kernel.
+fn fetch(kernels: &[Kernel]) -> Result<(Emulator, Vec<PathBuf>)> {
+    if ARCH != "x86_64" {
+        bail!("Debian's kernels are emulated on x86_64 only, and this machine is {ARCH}");
+    }
+    let emulator = Emulator::find()?;
+    let images = kernels.iter().map(|kernel| package::image(*kernel)).collect::<Result<_>>()?;
+    Ok((emulator, images))
+}
+
+fn run(
+    emulator: &Emulator,
+    kernels: &[Kernel],
+    images: &[PathBuf],
+    effort: Effort,
+) -> Result<Vec<(Kernel, Results)>> {
+    let guest = image::build(effort.starts)?;
+    let mut all = Vec::new();
+    for (kernel, image) in kernels.iter().zip(images) {
+        let results = boot::boot(emulator, kernel.version, image, &guest, effort.within)
+            .with_context(|| format!("the kernel {}", kernel.version))?;
+        for line in results.trouble() {
+            eprintln!("    {line}");
+        }
+        all.push((*kernel, results));
+    }
+    Ok(all)
+}
+
+fn judge(results: &[(Kernel, Results)]) -> Result<()> {
+    let failed = results.iter().filter(|(_, results)| !results.passed()).map(|(kernel, _)| kernel.version);
+    let failed: Vec<&str> = failed.collect();
+    ensure!(failed.is_empty(), "tests failed on {}", failed.join(", "));
+    Ok(())
+}
+
+/// Where everything is kept: packages, the emulator, what guests wrote.
+fn folder() -> PathBuf {
+    workspace::target_dir().join("kernels")
+}
