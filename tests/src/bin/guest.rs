@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use tests::guest::{run_all, service};
+use tests::guest::{limits, run_all, service};
 use tokio::runtime::Runtime;
 
 /// Tests of observer on this machine's kernel.
@@ -21,6 +21,10 @@ enum Arguments {
     Serve,
     /// Do with connections what each client orders.
     Obey,
+    /// Ask for a whole CPU for some seconds; print how much came.
+    Spin,
+    /// Take more memory than the limit of the test.
+    Eat,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +41,8 @@ fn guest(arguments: &Arguments) -> Result<()> {
     match arguments {
         Arguments::Run { starts } => run_all(*starts),
         Arguments::Serve => Runtime::new()?.block_on(service::serve())?,
+        Arguments::Spin => limits::spin()?,
+        Arguments::Eat => limits::eat(),
         Arguments::Obey => Runtime::new()?.block_on(service::obey())?,
     }
     Ok(())

@@ -80,6 +80,7 @@ pub fn test(starts: u32) -> Result<String> {
         // The kernel frees what nothing holds any more after a grace period of its own.
         let gone = wait_until("the kernel has freed everything", PATIENCE, || Ok(in_kernel()? == before));
         gone.with_context(|| format!("after end {number}: {:?}, before {before:?}", in_kernel()))?;
+        println!("start {number} of {starts} left nothing");
     }
     let [programs, maps, links] = [0, 1, 2].map(|kind| during[kind] - before[kind]);
     Ok(format!("{starts} starts, each {programs} programs, {maps} maps and {links} links, none left"))

@@ -9,9 +9,16 @@ mod package;
 mod results;
 mod table;
 
-use std::{env::consts::ARCH, path::PathBuf, time::Duration};
+use std::{
+    env::consts::ARCH,
+    num::NonZero,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use self::{emulator::Emulator, results::Results};
 use crate::{build, setup, step, workspace};
@@ -102,6 +109,7 @@ fn fetch(kernels: &[Kernel]) -> Result<(Emulator, Vec<PathBuf>)> {
     Ok((emulator, images))
 }
 
+/// Runs the tests on each kernel, on as many at once as this machine has CPUs: booting and loading use one each.
 fn run(
     emulator: &Emulator,
     kernels: &[Kernel],
@@ -109,16 +117,30 @@ fn run(
     effort: Effort,
 ) -> Result<Vec<(Kernel, Results)>> {
     let guest = image::build(effort.starts)?;
-    let mut all = Vec::new();
-    for (kernel, image) in kernels.iter().zip(images) {
-        let results = boot::boot(emulator, kernel.version, image, &guest, effort.within)
-            .with_context(|| format!("the kernel {}", kernel.version))?;
-        for line in results.trouble() {
-            eprintln!("    {line}");
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Results)>> {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((kernel, image)) = kernels.get(index).zip(images.get(index)) else { return Ok(done) };
+            let results = boot::boot(emulator, kernel.version, image, &guest, effort.within)
+                .with_context(|| format!("the kernel {}", kernel.version))?;
+            for line in results.trouble() {
+                eprintln!("    {}: {line}", kernel.version);
+            }
+            done.push((index, results));
         }
-        all.push((*kernel, results));
-    }
-    Ok(all)
+    };
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut all = thread::scope(|scope| {
+        let workers: Vec<_> = (0..at_once).map(|_| scope.spawn(work)).collect();
+        let ended =
+            workers.into_iter().map(|worker| worker.join().map_err(|_| anyhow!("a thread panicked"))?);
+        ended.collect::<Result<Vec<_>>>()
+    })?
+    .concat();
+    all.sort_unstable_by_key(|(index, _)| *index);
+    Ok(kernels.iter().copied().zip(all.into_iter().map(|(_, results)| results)).collect())
 }
 
 fn judge(results: &[(Kernel, Results)]) -> Result<()> {
