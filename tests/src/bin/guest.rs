@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use tests::guest::{limits, run_all, service};
+use tests::guest::{limits, run_all, run_full, service};
 use tokio::runtime::Runtime;
 
 /// Tests of observer on this machine's kernel.
@@ -17,6 +17,8 @@ enum Arguments {
         #[arg(long, default_value_t = 50)]
         starts: u32,
     },
+    /// Run the tests with Docker containers.
+    Full,
     /// Serve HTTP as each request asks for.
     Serve,
     /// Do with connections what each client orders.
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
 fn guest(arguments: &Arguments) -> Result<()> {
     match arguments {
         Arguments::Run { starts } => run_all(*starts),
+        Arguments::Full => run_full(),
         Arguments::Serve => Runtime::new()?.block_on(service::serve())?,
         Arguments::Spin => limits::spin()?,
         Arguments::Eat => limits::eat(),

@@ -2,6 +2,7 @@
 //! Each has the client's own log as its truth. What a machine of a few programs lacks (Node.js, Docker) is in Rust here.
 
 pub mod connections;
+pub mod containers;
 pub mod limits;
 pub mod programs;
 pub mod requests;
@@ -53,6 +54,12 @@ pub fn run_all(starts: u32) {
         report(name, test);
     }
     report("restarts", || restarts::test(starts));
+}
+
+/// Runs the tests that need Docker in the guest; prints as [`run_all`] does.
+pub fn run_full() {
+    report("limits", limits::test);
+    report("containers", containers::test);
 }
 
 fn report(name: &str, test: impl FnOnce() -> Result<String>) {

@@ -10,18 +10,18 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::{emulator::Emulator, folder, results::Results};
+use super::{emulator::Emulator, folder, image::Guest, results::Results};
 use crate::step;
 
 /// Lines of the console and of the results that a stuck guest is judged by.
 const LAST_WORDS: usize = 15;
 
-/// Boots `kernel` with the archive `guest`; what its tests said.
+/// Boots `kernel` as `guest`; what its tests said.
 pub(super) fn boot(
     emulator: &Emulator,
     version: &str,
     kernel: &Path,
-    guest: &Path,
+    guest: &Guest,
     within: Duration,
 ) -> Result<Results> {
     let [console, results] = ["console", "results"].map(|name| folder().join(version).join(name));

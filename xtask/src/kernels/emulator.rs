@@ -13,13 +13,13 @@ use anyhow::{Context, Result};
 use super::{
     apt::{self, Apt, Installed},
     folder,
+    image::Guest,
 };
 use crate::{step, workspace};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
-/// Memory of a guest in MiB, and its CPUs.
-const MEMORY: &str = "1024";
+/// CPUs of a guest.
 const CPUS: &str = "2";
 
 /// A qemu that starts.
@@ -64,9 +64,9 @@ impl Emulator {
         command
     }
 
-    /// A machine that boots `kernel` with `guest` as its first file system. What the kernel says goes to `console`,
+    /// A machine that boots `kernel` with the file system of `guest`. What the kernel says goes to `console`,
     /// what the guest writes to its second serial port to `results`.
-    pub(super) fn machine(&self, kernel: &Path, guest: &Path, console: &Path, results: &Path) -> Command {
+    pub(super) fn machine(&self, kernel: &Path, guest: &Guest, console: &Path, results: &Path) -> Command {
         let file = |path: &Path| {
             let mut argument = OsString::from("file:");
             argument.push(path);
@@ -74,13 +74,14 @@ impl Emulator {
         };
         let mut command = self.command();
         command
-            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", CPUS, "-m", MEMORY, "-M", "q35"])
+            .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", CPUS, "-M", "q35"])
+            .args(["-m", &guest.memory.to_string()])
             .args(["-nodefaults", "-display", "none", "-no-reboot"])
             .args(["-append", "console=ttyS0 panic=-1 quiet"])
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
-            .arg(guest)
+            .arg(&guest.archive)
             .arg("-serial")
             .arg(file(console))
             .arg("-serial")

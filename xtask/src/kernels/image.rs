@@ -16,6 +16,44 @@ use crate::workspace;
 /// Programs of this repository.
 const OWN: &[&str] = &["observer", "guest", "demo", "demo-chat"];
 
+/// What Docker needs in a guest.
+const DOCKER: &[&str] = &["docker", "dockerd", "containerd", "containerd-shim-runc-v2", "runc"];
+
+/// What a guest is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// The tests of every kernel, with so many starts of the agent.
+    Tests { starts: u32 },
+    /// Those with Docker containers.
+    Containers,
+}
+
+impl Work {
+    /// Arguments of `guest`.
+    fn arguments(self) -> String {
+        match self {
+            Self::Tests { starts } => format!("run --starts {starts}"),
+            Self::Containers => "full".to_owned(),
+        }
+    }
+
+    /// Memory that it needs, in MiB; its files are in there too.
+    const fn memory(self) -> u32 {
+        match self {
+            Self::Tests { .. } => 1024,
+            Self::Containers => 3072,
+        }
+    }
+}
+
+/// A guest to boot.
+pub(super) struct Guest {
+    /// Its file system.
+    pub(super) archive: PathBuf,
+    /// MiB.
+    pub(super) memory: u32,
+}
+
 /// What the first program of the guest does; its output is the results.
 const INIT: &str = "#!/bin/busybox sh
 export PATH=/bin NO_COLOR=1 OBSERVER_BIN=/bin/observer
@@ -28,7 +66,7 @@ mount -t tmpfs none /tmp
 ip link set lo up
 exec >/dev/ttyS1 2>&1
 echo \"release\t$(uname -r)\"
-guest run --starts STARTS
+guest ARGUMENTS
 echo end
 reboot -f
 ";
@@ -37,8 +75,8 @@ reboot -f
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 
-/// Writes the archive, whose test of what stays starts the agent so often; its path.
-pub(super) fn build(starts: u32) -> Result<PathBuf> {
+/// Writes the archive of a guest for `work`.
+pub(super) fn build(work: Work) -> Result<Guest> {
     let mut files: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
     let mut programs = Vec::new();
     for name in OWN {
@@ -52,16 +90,27 @@ pub(super) fn build(starts: u32) -> Result<PathBuf> {
             program.with_context(|| format!("{name} is missing; run `apt-get install {package}`"))?;
         programs.push((Path::new(inside).join(name), program));
     }
+    for name in DOCKER.iter().filter(|_| work == Work::Containers) {
+        let program = workspace::find_program(name);
+        let program = program
+            .with_context(|| format!("{name} is missing; `cargo xtask setup --tests` installs Docker"))?;
+        programs.push((Path::new("/bin").join(name), program));
+    }
     for (inside, program) in programs {
         files.insert(inside, read(&program)?);
         for library in libraries(&program)? {
             files.insert(library.clone(), read(&library)?);
         }
     }
-    files.insert(PathBuf::from("/init"), INIT.replace("STARTS", &starts.to_string()).into_bytes());
-    let path = folder().join("guest.cpio");
+    files.insert(PathBuf::from("/init"), INIT.replace("ARGUMENTS", &work.arguments()).into_bytes());
+    // What Docker gives to containers that share the guest's network.
+    for (file, text) in [("/etc/hosts", "127.0.0.1 localhost\n"), ("/etc/resolv.conf", "")] {
+        files.insert(PathBuf::from(file), text.as_bytes().to_vec());
+    }
+    let name = if work == Work::Containers { "containers.cpio" } else { "tests.cpio" };
+    let path = folder().join(name);
     fs::write(&path, archive(&files)).with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+    Ok(Guest { archive: path, memory: work.memory() })
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -1,7 +1,12 @@
 //! The results as tables of docs/kernels.md, between two markers; the text around them is written by hand.
 //! A test of `observer` compares the programs in them with its own table.
 
-use std::{collections::BTreeSet, fmt::Write as _, fs, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    fs,
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -22,7 +27,10 @@ pub(super) fn render(results: &[(Kernel, Results)]) -> String {
         format!("| {first} | {columns} |\n|---|{}\n", "---|".repeat(versions.len()))
     };
     let mut notes: Vec<String> = Vec::new();
-    tables += &head("program");
+    let of_programs = |results: &Results| !results.programs.is_empty();
+    if results.iter().any(|(_, results)| of_programs(results)) {
+        tables += &head("program");
+    }
     for name in
         names(results, |results| results.programs.iter().map(|program| program.name.as_str()).collect())
     {
@@ -64,10 +72,28 @@ pub(super) fn render(results: &[(Kernel, Results)]) -> String {
     for (note, number) in notes.iter().zip(1..) {
         let _ = write!(tables, "\n({number}) {note}\n");
     }
+    for (said, versions) in restarts(results) {
+        let _ = write!(tables, "\n`restarts` on {versions}: {said}.\n");
+    }
     tables.push_str("\nThe kernels: ");
     let releases: Vec<String> = results.iter().map(|(_, results)| format!("`{}`", results.release)).collect();
     let _ = writeln!(tables, "{}.", releases.join(", "));
     tables
+}
+
+/// How much the test of that name did, and on which kernels.
+fn restarts(results: &[(Kernel, Results)]) -> BTreeMap<&str, String> {
+    let mut said: BTreeMap<&str, String> = BTreeMap::new();
+    for (kernel, results) in results {
+        for test in results.tests.iter().filter(|test| test.name == "restarts" && test.passed) {
+            let versions = said.entry(test.said.as_str()).or_default();
+            if !versions.is_empty() {
+                versions.push_str(", ");
+            }
+            versions.push_str(kernel.version);
+        }
+    }
+    said
 }
 
 /// The number of a note, which is added if it is new.
