@@ -10,12 +10,9 @@ use aya_ebpf::{
     helpers::{bpf_ktime_get_ns, bpf_skb_load_bytes, generated::bpf_sk_storage_get},
     macros::btf_map,
 };
-use observer_ebpf::{
-    connection::Connection,
-    http::{
-        Calls,
-        state::{Http, LOAD, REQUEST},
-    },
+use observer_ebpf::http::{
+    Calls,
+    state::{LOAD, REQUEST},
 };
 
 use crate::framer::Packet;
@@ -113,12 +110,12 @@ pub(crate) fn load_early(packet: &Packet, offset: u32, position: u32) -> u32 {
 
 /// Frames what came early, before anything else of the connection.
 #[inline(always)]
-pub(crate) fn take_early(skb: *mut __sk_buff, http: *mut Http, connection: &Connection, length: u32) {
-    let packet = Packet { skb, http, payload: 0 };
-    if let Some(early) = early(skb) {
+pub(crate) fn take_early(packet: &Packet) {
+    let length = packet.http().early;
+    if let Some(early) = early(packet.skb) {
         packet.http().halves[REQUEST as usize].now_ns = early.now_ns;
         packet.steps(REQUEST, 0, length);
-        packet.http().halves[REQUEST as usize].next = connection.received_base.wrapping_add(length);
+        packet.http().halves[REQUEST as usize].next = early.sequence.wrapping_add(length);
     }
     packet.http().early = 0;
 }

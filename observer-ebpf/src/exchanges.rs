@@ -18,7 +18,6 @@ use observer_ebpf::{
     http::{
         end,
         exchange::{Exchange, Outcome, SELF_CALL},
-        segments,
         state::{Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
     },
     l7::CELLS,
@@ -26,7 +25,7 @@ use observer_ebpf::{
     peer::{CloseReason, Direction},
 };
 
-use crate::{count::lost, early, ends, framer::Packet};
+use crate::{count::lost, early, ends, framer};
 
 /// The framer's state of each connection of a target that has carried payload.
 #[btf_map]
@@ -76,24 +75,22 @@ pub(crate) unsafe fn segment(
     (sequence, payload, length): (u32, u32, u32),
     now_ns: u64,
 ) {
-    // SAFETY: the caller's.
-    let http = if let Some(http) = unsafe { state(socket) } {
-        http
-    } else {
-        let made = make(skb, socket, connection, outgoing, sequence);
-        if made.is_null() {
-            return;
-        }
-        made
-    };
-    let side = side(connection, outgoing);
-    // SAFETY: the storage lives as long as its socket, which the running program holds.
-    let early = unsafe { (*http).early };
-    if early != 0 {
-        early::take_early(skb, http, connection, early);
+    let (positions, place) = framer::packed(sequence, length, payload, side(connection, outgoing));
+    if framer::http_segment(skb, positions, place, now_ns) != 0 {
+        return;
     }
-    segments::segment(&Packet { skb, http, payload }, side, sequence, length, now_ns);
-    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    if make(skb, socket, connection, outgoing, sequence) != 0 {
+        framer::http_segment(skb, positions, place, now_ns);
+    }
+}
+
+/// Counts what became of a segment of `length` bytes.
+///
+/// # Safety
+/// `http` is a storage value of a socket that the running program holds.
+#[inline(always)]
+pub(crate) unsafe fn taken(http: *mut Http, side: u32, length: u32) {
+    // SAFETY: the caller's.
     unsafe {
         count_loss(http, side);
         if let Some(bytes) = L7_BYTES.get_ptr_mut((*http).protocol(side) as u32) {
@@ -109,7 +106,7 @@ fn side(connection: &Connection, outgoing: bool) -> u32 {
     if accepted == outgoing { RESPONSE } else { REQUEST }
 }
 
-/// Makes the state of a connection that has none yet; null if there is no memory. A function of its own: its frame of
+/// Makes the state of a connection that has none yet; 0 if there is no memory. A function of its own: its frame of
 /// the stack is not that of every packet.
 #[inline(never)]
 fn make(
@@ -118,14 +115,14 @@ fn make(
     connection: &Connection,
     outgoing: bool,
     sequence: u32,
-) -> *mut Http {
+) -> u32 {
     // SAFETY: the caller's socket; without a value the storage is made of zeros.
     let made: *mut Http =
         unsafe { bpf_sk_storage_get(map(), socket, ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()) }
             .cast();
     if made.is_null() {
         lost(Kind::Exchange, Reason::MapFull);
-        return made;
+        return 0;
     }
     let (incoming_side, outgoing_side) = (side(connection, false), side(connection, true));
     // SAFETY: the storage lives as long as its socket, which the running program holds.
@@ -152,7 +149,7 @@ fn make(
             http.halves[(side(connection, outgoing) & 1) as usize].next = sequence;
         }
     }
-    made
+    1
 }
 
 /// The side's FIN passed.
@@ -210,24 +207,28 @@ pub(crate) unsafe fn send(http: *mut Http, side: u32) {
         let send = (*half).send;
         (*half).send = 0;
         if send & SEND_AHEAD != 0 {
-            output((&raw const (*http).ahead).cast(), size_of_val(&(*http).ahead) as u64);
+            output((&raw const (*http).ahead).cast(), size_of_val(&(*http).ahead) as u64, 0);
         }
         if send & SEND_EXCHANGE != 0 {
-            output((&raw const (*http).exchange).cast(), u64::from((*http).exchange_bytes()));
+            let exchange = &raw const (*http).exchange;
+            output(exchange.cast(), u64::from((*http).exchange_bytes()), (*exchange).index);
             (*http).exchange_sent();
         }
     }
 }
 
+/// Whether the agent is to be woken is asked with every eighth exchange of a connection, by its `index`: of the ring the
+/// answer uses a sixteenth.
+///
 /// # Safety
 /// `record` points to `length` bytes of a map's value.
 #[inline(always)]
-unsafe fn output(record: *const c_void, length: u64) {
+unsafe fn output(record: *const c_void, length: u64, index: u32) {
     let ring = ptr::from_ref(&EXCHANGES).cast_mut().cast();
     // SAFETY: the caller's.
     unsafe {
-        let unread = bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into());
-        let wake = if unread > WAKE_BYTES { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        let wakes = index & 7 == 0 && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) > WAKE_BYTES;
+        let wake = if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         if bpf_ringbuf_output(ring, record.cast_mut(), length, wake.into()) != 0 {
             lost(Kind::Exchange, Reason::RingFull);
         }

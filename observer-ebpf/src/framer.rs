@@ -3,7 +3,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
 use observer_ebpf::http::{
-    Calls, body, events, fields, first_line, head, resync, segments,
+    Calls, body, events, head, resync, segments,
     state::{Half, Http},
 };
 
@@ -64,21 +64,6 @@ impl Calls for Packet {
     #[inline(always)]
     fn lines(&self, side: u32, offset: u32, end: u32) -> u32 {
         http_lines(self.skb, side, offset, end, self.payload)
-    }
-
-    #[inline(always)]
-    fn find_lines(&self, side: u32) -> u32 {
-        http_find_lines(self.skb, side)
-    }
-
-    #[inline(always)]
-    fn first_line(&self, side: u32, end: u32) -> u32 {
-        http_first_line(self.skb, side, end)
-    }
-
-    #[inline(always)]
-    fn field(&self, side: u32, index: u32) {
-        http_field(self.skb, side, index);
     }
 
     #[inline(always)]
@@ -165,23 +150,32 @@ functions! {
     fn http_early(packet, offset, position; 0) {
         early::load_early(&packet, offset, position)
     } else 0;
-    /// [`head::find_lines`]
-    fn http_find_lines(packet, side; 0) {
-        head::find_lines(packet.http(), side)
-    } else 0;
-    /// [`first_line::first_line`]
-    fn http_first_line(packet, side, end; 0) {
-        first_line::first_line(packet.http(), side, end)
-    } else first_line::FOREIGN;
-    /// [`fields::field`]
-    fn http_field(packet, side, index; 0) {
-        fields::field(packet.http(), side, index);
-        0
-    } else 0;
     /// [`events::has_event`]
     fn http_has_event(packet; 0) {
         events::has_event(packet.http())
     } else 0;
+}
+
+/// The arguments of [`http_segment`], of which there may be few: sequence number and length; place of the payload in the
+/// packet, and side.
+#[inline(always)]
+pub(crate) fn packed(sequence: u32, length: u32, payload: u32, side: u32) -> (u64, u32) {
+    (u64::from(length) << 32 | u64::from(sequence), payload << 1 | side & 1)
+}
+
+/// [`segments::segment`], and counts what became of it; 0 if the connection has no state yet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn http_segment(skb: *mut __sk_buff, positions: u64, place: u32, now_ns: u64) -> u32 {
+    let (sequence, length, side) = (positions as u32, (positions >> 32) as u32, place & 1);
+    let Some(packet) = packet(skb, place >> 1) else { return 0 };
+    if packet.http().early != 0 {
+        early::take_early(&packet);
+    }
+    segments::segment(&packet, side, sequence, length, now_ns);
+    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    unsafe { exchanges::taken(packet.http, side, length) };
+    1
 }
 
 impl Packet {

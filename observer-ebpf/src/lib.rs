@@ -1,6 +1,7 @@
 //! What the kernel half and the agent share: connections, peers, records and counts of loss.
 //! Declared once, `repr(C)`, with sizes and offsets asserted; the kernel half's programs are in the binary.
 #![cfg_attr(target_arch = "bpf", no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::inline_always,
     reason = "a call in BPF costs a frame of the 512-byte stack and hides values from the verifier"

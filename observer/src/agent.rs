@@ -90,11 +90,12 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
 
     let overflow = LabelOverflow::default();
     let source = FromKernel { kernel: Arc::clone(&kernel), ring: Arc::clone(&exchange_ring) };
-    let settings = sources::exchange_settings(config, profiles, overflow.clone(), records.clone());
+    let settings = sources::exchange_settings(config, profiles.clone(), overflow.clone(), records.clone());
     let exchanges = Arc::new(Exchanges::new(Arc::new(handle.clone()), source, settings));
     let taken_in = Arc::clone(&exchanges);
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
-    let observed = Observed { kernel, records, exchanges, targets: Arc::new(handle.clone()), overflow };
+    let targets = Arc::new(handle.clone());
+    let observed = Observed { kernel, records, exchanges, profiles, targets, overflow };
     let scraper = sources::scraper(config, &hierarchy, observed)?;
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));

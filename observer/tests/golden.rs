@@ -12,10 +12,11 @@ use observer::{
         cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
         overflow::LabelOverflow,
-        process::{MAX_ROLES, ProcessCollector},
+        process::{MAX_ROLES, ProcessCollector, Settings},
         scraper::Scraper,
         target::TargetCollector,
     },
+    profiles::Profiles,
     targets::{Cgroup, Info, Labels, StateCounts, Target, TargetList, cgroups::Hierarchy},
 };
 
@@ -73,6 +74,8 @@ fn scrape(cgroups: &str, unified: &str) -> String {
     let proc_root = fixtures.join("proc");
     let mounts = mounts(&fixtures.join(cgroups), unified);
     let overflow = LabelOverflow::default();
+    let profiles = Profiles::compiled_in().unwrap();
+    let processes = Settings { max_roles: MAX_ROLES, proportional_memory: true, profiles };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(targets(), Arc::clone(&mounts)));
     registry.register(ProcessCollector::new(
@@ -80,7 +83,7 @@ fn scrape(cgroups: &str, unified: &str) -> String {
         proc_root.clone(),
         Arc::clone(&mounts),
         overflow.clone(),
-        MAX_ROLES,
+        processes,
     ));
     registry.register(ContainerCollector::new(targets(), proc_root.clone(), mounts));
     let build = BuildInfo {

@@ -50,7 +50,8 @@ impl App {
         Self::start(&mut command, address, "/api/plain")
     }
 
-    fn start(command: &mut Command, address: SocketAddr, ready: &str) -> Result<Self> {
+    /// An application that listens on `address` once `command` has run; it is ready when the path `ready` answers 200.
+    pub(crate) fn start(command: &mut Command, address: SocketAddr, ready: &str) -> Result<Self> {
         let mut process = Background::start(command)?;
         wait_until("the application is ready", READY_WITHIN, || {
             let status = process.exited()?;
@@ -66,6 +67,16 @@ impl App {
         self.address
     }
 
+    /// The process that was started.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// All that it and its processes wrote so far.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
     /// What it logged of each stream, as JSON.
     pub fn log(&self) -> Vec<String> {
         let output = self.process.output();
@@ -74,13 +85,13 @@ impl App {
 }
 
 /// A port of loopback on which nobody listens; neither application can be told to choose one.
-fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen")?;
     listener.local_addr().context("no local address")
 }
 
 /// A file that the setup has made in `apps` below the target folder, in which this program is too.
-fn installed(file: &str) -> Result<PathBuf> {
+pub fn installed(file: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find the path of this program")?;
     let installed = own.ancestors().map(|folder| folder.join("apps").join(file)).find(|path| path.exists());
     installed.with_context(|| format!("apps/{file} is not installed; run `cargo xtask setup --tests`"))

@@ -12,6 +12,7 @@ pub mod guest;
 pub mod http;
 pub mod metrics;
 pub mod namespace;
+pub mod pools;
 pub mod process;
 pub mod puppet;
 pub mod streams;

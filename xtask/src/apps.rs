@@ -1,5 +1,5 @@
-//! The applications that the end-to-end tests observe: LitServe and a Next.js server, each in its own folder below the
-//! target folder. Their versions are pinned beside their sources; what is installed is kept until one of these changes.
+//! The applications that the end-to-end tests observe: LitServe, a Next.js server, and runtimes beside Node.js, each in its
+//! own folder below the target folder. Versions are pinned beside the sources; what is installed is kept until they change.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::{python, step, workspace};
 
-/// Holds what the Next.js server was built from; written last, so that half a build has none.
+/// Holds what a folder was made from; written last, so that half an installation has none.
 const STAMP: &str = "built-from";
 
 /// What the Next.js server is built from.
@@ -25,10 +25,16 @@ const NEXT_SOURCES: &[&str] = &[
     "app/api/plain/route.js",
 ];
 
+/// Where Bun and Deno are pinned.
+const RUNTIME_SOURCES: &[&str] = &["package.json", "package-lock.json"];
+
 /// Installs those that are missing or whose sources have changed.
 pub(crate) fn install() -> Result<()> {
     python::install_list("tests/fixtures/litserve/requirements.txt", &folder("litserve"))?;
-    next(&workspace::root().join("tests/fixtures/next"), &folder("next"))
+    let built =
+        || step::run_quietly("building a Next.js server for the tests", &mut npm("next", &["run", "build"]));
+    packages("next", NEXT_SOURCES, built)?;
+    packages("runtimes", RUNTIME_SOURCES, || Ok(()))
 }
 
 /// Where an application is installed; `tests::apps` looks there.
@@ -36,10 +42,11 @@ fn folder(name: &str) -> PathBuf {
     workspace::target_dir().join("apps").join(name)
 }
 
-/// The packages of `package-lock.json`, and the server that Next.js builds from copies of the sources in `folder`.
-fn next(fixtures: &Path, folder: &Path) -> Result<()> {
+/// The packages of the `package-lock.json` among these sources of `tests/fixtures`, in copies of which `then` goes on.
+fn packages(name: &str, sources: &[&str], then: impl FnOnce() -> Result<()>) -> Result<()> {
+    let (fixtures, folder) = (workspace::root().join("tests/fixtures").join(name), folder(name));
     let mut wanted = String::new();
-    for source in NEXT_SOURCES {
+    for source in sources {
         let file = fixtures.join(source);
         wanted += &fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     }
@@ -48,23 +55,23 @@ fn next(fixtures: &Path, folder: &Path) -> Result<()> {
         return Ok(());
     }
     if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    for source in NEXT_SOURCES {
+    for source in sources {
         copy(&fixtures.join(source), &folder.join(source))?;
     }
-    let npm = |arguments: &[&str]| {
-        let mut npm = Command::new("npm");
-        npm.args(arguments).current_dir(folder).env("NEXT_TELEMETRY_DISABLED", "1");
-        npm
-    };
-    // The compiler comes as a package; nothing else has a script to run.
-    step::run_quietly(
-        "installing Next.js for the tests",
-        &mut npm(&["ci", "--no-audit", "--no-fund", "--ignore-scripts"]),
-    )?;
-    step::run_quietly("building a Next.js server for the tests", &mut npm(&["run", "build"]))?;
+    // What is to run is in the packages as it is; none has a script to run.
+    let mut install = npm(name, &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    step::run_quietly(&format!("installing {name} for the tests"), &mut install)?;
+    then()?;
     fs::write(&stamp, wanted).with_context(|| format!("cannot write {}", stamp.display()))
+}
+
+/// npm in the folder of an application.
+fn npm(name: &str, arguments: &[&str]) -> Command {
+    let mut npm = Command::new("npm");
+    npm.args(arguments).current_dir(folder(name)).env("NEXT_TELEMETRY_DISABLED", "1");
+    npm
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -67,12 +67,12 @@ pub(crate) fn kernel_options(
         .arg(kernel_target_dir())
         // BTF is made from the debug information; `bpf_target_arch` selects the layout of registers in aya-ebpf. Without
         // the feature a word of text is put together from eight loads of a byte; the verifier accepts unaligned loads
-        // on both architectures.
+        // on both architectures. Constants that are lifted out of loops would take the stack, of which there are 512 bytes.
         .env(
             "RUSTFLAGS",
             format!(
                 "-Clinker={linker} -Clink-arg=--btf -Clink-arg=--cpu-features=+allows-misaligned-mem-access \
-                 -Cdebuginfo=2 --cfg=bpf_target_arch=\"{ARCH}\" {more_flags}"
+                 -Clink-arg=--llvm-args=-disable-machine-licm -Cdebuginfo=2 --cfg=bpf_target_arch=\"{ARCH}\" {more_flags}"
             ),
         );
     Ok(())

@@ -303,7 +303,7 @@ fn size_line_end(half: &mut Half, behind: u32, filled: u32) -> u32 {
         if base >= kept(&half.filled) {
             break;
         }
-        let newlines = matches(half.word(base), b'\n');
+        let newlines = matches(half.counted_word(base), b'\n');
         if newlines != 0 {
             keep(&mut half.line, base + first(newlines));
             break;

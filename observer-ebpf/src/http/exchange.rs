@@ -10,7 +10,7 @@ pub const STREAM: u32 = 4;
 /// `kind` of a [`RequestAhead`].
 pub const REQUEST_AHEAD: u32 = 5;
 
-/// Room for a request's path. What is longer is cut and flagged with [`PATH_CUT`].
+/// Room for a request's path. What is longer is cut.
 pub const PATH_BYTES: usize = 192;
 
 /// The registered methods by their number; all others have the last one, `other`.
@@ -58,25 +58,22 @@ pub const AHEAD: u16 = 1;
 pub const PREEXISTING: u16 = 2;
 /// In `flags`: both ends of the connection belong to the target.
 pub const SELF_CALL: u16 = 4;
-/// In `flags`: the path is longer than what is here.
-pub const PATH_CUT: u16 = 8;
 /// In `flags`: the body is compressed, so that each chunk counts as an event.
-pub const ENCODED: u16 = 16;
+pub const ENCODED: u16 = 8;
 
 /// A request and its response. All times are of the monotonic kernel clock in nanoseconds; 0 while not reached.
+///
+/// The request's half of the connection writes what is from `started_ns` on, the response's half what is before it: on
+/// the socket each has cache lines of its own, because each often has a CPU of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Exchange {
     /// [`EXCHANGE`] or [`STREAM`].
     pub kind: u32,
-    /// The target's number.
-    pub target: u32,
+    /// Chunks of the response that hold an event; of a WebSocket: messages sent.
+    pub sent: u32,
     /// The connection's, never another's on this host (the socket's cookie).
     pub id: u64,
-    /// The request's first byte. For a preexisting stream: when it was first seen.
-    pub started_ns: u64,
-    /// The last byte of the request that was seen.
-    pub request_ns: u64,
     /// The first byte of the final response's head.
     pub response_ns: u64,
     /// The first bytes of the body that are no comment and no heartbeat.
@@ -85,39 +82,43 @@ pub struct Exchange {
     pub last_event_ns: u64,
     /// The end.
     pub ended_ns: u64,
-    /// Bytes of the request's body without its framing; of a WebSocket: of all messages received.
-    pub request_bytes: u64,
     /// Bytes of the response's body without its framing; of a WebSocket: of all messages sent.
     pub response_bytes: u64,
-    /// Chunks of the response that hold an event; of a WebSocket: messages sent.
-    pub sent: u32,
-    /// Messages that a WebSocket received.
-    pub received: u32,
-    /// The request's number on its connection, from 0.
-    pub index: u32,
-    /// Requests on the connection that are not answered to the end, this one among them. Known of open exchanges.
-    pub in_flight: u32,
     /// Three digits, 0 while there is none.
     pub status: u16,
     /// [`AHEAD`] and others.
     pub flags: u16,
     /// A WebSocket's close code (RFC 6455 section 7.4), 0 while there is none.
     pub close_code: u16,
-    /// Bytes of `path` in use.
-    pub path_length: u16,
-    /// Index into [`METHODS`].
-    pub method: u8,
-    /// [`crate::peer::Direction`] of the connection.
-    pub direction: u8,
     /// [`Body`].
     pub body: u8,
     /// [`Outcome`].
     pub outcome: u8,
+    /// The request's first byte. For a preexisting stream: when it was first seen.
+    pub started_ns: u64,
+    /// The last byte of the request that was seen.
+    pub request_ns: u64,
+    /// Bytes of the request's body without its framing; of a WebSocket: of all messages received.
+    pub request_bytes: u64,
+    /// The request's number on its connection, from 0.
+    pub index: u32,
+    /// Messages that a WebSocket received.
+    pub received: u32,
+    /// The target's number.
+    pub target: u32,
+    /// Requests on the connection that are not answered to the end, this one among them. Known of open exchanges.
+    pub in_flight: u32,
+    /// Bytes of `path` in use.
+    pub path_length: u16,
     /// The server's port, host byte order, of an outbound connection; 0 of an inbound one.
     pub port: u16,
+    /// Index into [`METHODS`].
+    pub method: u8,
+    /// [`crate::peer::Direction`] of the connection.
+    pub direction: u8,
     /// Padding, always zero.
     pub padding: u16,
-    /// The request's target without its query, as it was sent.
+    /// The request's target without its query, as it was sent, and cut where it is longer.
     pub path: [u8; PATH_BYTES],
     /// Times between two events, over [`GAP_NS`]; the last bucket above every bound.
     pub gaps: [u32; GAP_NS.len() + 1],
@@ -129,6 +130,7 @@ pub struct Exchange {
 
 /// Bytes of an [`Exchange`] before its path.
 pub const HEAD_BYTES: usize = core::mem::offset_of!(Exchange, path);
+const _: () = assert!(core::mem::offset_of!(Exchange, started_ns) == 64);
 const _: () = assert!(HEAD_BYTES == 112);
 const _: () = assert!(core::mem::offset_of!(Exchange, gaps) == HEAD_BYTES + PATH_BYTES);
 const _: () = assert!(size_of::<Exchange>() == HEAD_BYTES + PATH_BYTES + 64 + 8);
@@ -147,15 +149,13 @@ pub struct RequestAhead {
     pub started_ns: u64,
     /// As in its [`Exchange`], as far as the head tells.
     pub request_bytes: u64,
-    /// [`PATH_CUT`] or 0.
-    pub flags: u16,
     /// Bytes of `path` in use.
     pub path_length: u16,
     /// Index into [`METHODS`].
     pub method: u8,
     /// Padding, always zero.
-    pub padding: [u8; 3],
-    /// The request's target without its query, as it was sent.
+    pub padding: [u8; 5],
+    /// The request's target without its query, as it was sent, and cut where it is longer.
     pub path: [u8; PATH_BYTES],
 }
 

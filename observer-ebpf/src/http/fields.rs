@@ -1,39 +1,32 @@
-//! Header fields that framing needs, read from the lines that were noted as candidates.
+//! Header fields that framing needs, read from lines that begin like one of them.
 //! What two readers could take for different lengths marks the head as bad (RFC 9112 section 11.2).
 
 use super::{
-    head::{FOLDED, is_blank},
+    head::is_blank,
     names::{self, FIELDS, Field},
     state::{
-        BAD, CHUNKED, CODED, ENCODED, EVENTS, FRAMING_LINE, Half, Http, LENGTH, LINES, LINES_OF_JSON,
-        POSITIONS, WEBSOCKET, keep, kept,
+        BAD, CHUNKED, CODED, ENCODED, EVENTS, FRAMING_LINE, Half, LENGTH, LINES_OF_JSON, WEBSOCKET, keep,
+        kept,
     },
+    words::{LOWER, TOPS, decimal, first, leading_digits, matches, power_of_ten},
 };
 
-/// Reads one of the lines that were noted.
+/// Reads a line that may be of one of [`FIELDS`], from `start` to the newline at `end`; `folded` if the next line continues
+/// it.
 #[inline(always)]
-pub fn field(http: &mut Http, side: u32, index: u32) {
-    let half = &mut http.halves[(side & 1) as usize];
-    let entry = kept(&half.lines[(index & (LINES as u32 - 1)) as usize]);
-    let filled = kept(&half.filled);
-    read_field(half, entry & (POSITIONS - 1), entry >> 16 & (POSITIONS - 1), entry & FOLDED != 0, filled);
-}
-
-/// Reads a line that may be of one of [`FIELDS`], from `start` to the newline at `end`.
-#[inline(always)]
-fn read_field(half: &mut Half, start: u32, end: u32, folded: bool, filled: u32) {
+pub fn read(half: &mut Half, start: u32, end: u32, folded: bool) {
     let words = half.words(start);
     let mut found = None;
     for (field, name) in &FIELDS {
-        if name.begins(words) {
-            keep(&mut half.cursor, start.wrapping_add(name.length));
+        if name.may_begin(words[0] | LOWER) && name.begins(words) {
+            keep(&mut half.value, start.wrapping_add(name.length));
             found = Some(*field);
             break;
         }
     }
     let Some(found) = found else { return };
     let frames = matches!(found, Field::ContentLength | Field::TransferEncoding);
-    let after = half.byte(kept(&half.cursor));
+    let after = half.byte(kept(&half.value));
     if after != b':' {
         // A space before the colon is read as part of the name by some and ignored by others.
         if frames && is_blank(after) {
@@ -45,21 +38,12 @@ fn read_field(half: &mut Half, start: u32, end: u32, folded: bool, filled: u32) 
         if folded {
             half.head |= BAD;
         }
-        if end + 1 >= filled {
+        if end + 1 >= kept(&half.filled) {
             half.flags |= FRAMING_LINE;
         }
     }
-    let mut value = kept(&half.cursor).wrapping_add(1);
-    let mut blanks = 0;
-    while blanks < 8 {
-        if !is_blank(half.byte(value)) {
-            break;
-        }
-        value = value.wrapping_add(1);
-        keep(&mut half.cursor, value);
-        value = kept(&half.cursor);
-        blanks += 1;
-    }
+    skip_blanks(half);
+    let value = kept(&half.value);
     match found {
         Field::ContentLength => content_length(half, value, end),
         Field::TransferEncoding => transfer_encoding(half, value, end),
@@ -84,25 +68,30 @@ fn read_field(half: &mut Half, start: u32, end: u32, folded: bool, filled: u32) 
     }
 }
 
+/// Moves [`Half::value`] from the colon to the value behind it, over at most eight blanks.
+#[inline(always)]
+fn skip_blanks(half: &mut Half) {
+    let value = kept(&half.value).wrapping_add(1);
+    let word = half.word(value);
+    let others = !(matches(word, b' ') | matches(word, b'\t')) & TOPS;
+    let blanks = if others == 0 { 8 } else { first(others) };
+    keep(&mut half.value, value.wrapping_add(blanks));
+}
+
 #[inline(always)]
 fn content_length(half: &mut Half, value: u32, end: u32) {
-    /// More digits than a length of 2^63 has.
-    const MOST: u32 = 19;
-    keep(&mut half.number, 0);
-    keep(&mut half.cursor, value);
-    let mut digits = 0;
-    while digits < MOST {
-        let digit = half.byte(value.wrapping_add(digits)).wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        let number = kept(&half.number);
-        keep(&mut half.number, number.wrapping_mul(10).wrapping_add(u64::from(digit)));
-        keep(&mut half.cursor, value.wrapping_add(digits + 1));
-        digits += 1;
+    let [first, second, _] = half.words(value);
+    let digits = leading_digits(first);
+    keep(&mut half.number, decimal(first, digits));
+    keep(&mut half.value, value.wrapping_add(digits));
+    if digits == 8 {
+        let more = leading_digits(second);
+        let upper = kept(&half.number).wrapping_mul(power_of_ten(more));
+        keep(&mut half.number, upper.wrapping_add(decimal(second, more)));
+        keep(&mut half.value, value.wrapping_add(8 + more));
     }
-    let behind = kept(&half.cursor);
-    // Two lengths, none, a list of them, or more behind it.
+    let behind = kept(&half.value);
+    // Two lengths, none, a list of them, or more behind it; or more than 16 digits, which no body has.
     if half.head & LENGTH != 0 || behind == value || !ends_value(half, behind, end) {
         half.head |= BAD;
     }

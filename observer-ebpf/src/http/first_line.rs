@@ -2,12 +2,11 @@
 //! What is not such a line is not HTTP/1.x, and nothing behind it is read.
 
 use super::{
-    exchange::{self, PATH_BYTES, PATH_CUT},
+    exchange::{self, PATH_BYTES},
     head::is_blank,
-    length,
     names::{self, METHODS},
     state::{AHEAD_SENT, DATA, Half, Http, POSITIONS, REQUEST, RESPONSE, WAITING, keep, kept},
-    words::{first, matches},
+    words::{first, matches_first},
 };
 
 /// Of a first line: it is that of a message.
@@ -72,23 +71,21 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     let path = if first { &mut exchange.path } else { &mut ahead.path };
     copy_path(half, target, path);
     let length = kept(&half.number) as u16;
-    let (length, cut) = if length > PATH_BYTES as u16 { (PATH_BYTES as u16, PATH_CUT) } else { (length, 0) };
+    let length = if length > PATH_BYTES as u16 { PATH_BYTES as u16 } else { length };
     if first {
         exchange.started_ns = half.started_ns;
         exchange.index = index;
         exchange.method = method;
         exchange.path_length = length;
-        exchange.flags = cut;
-        exchange.request_ns = 0;
-        exchange.request_bytes = 0;
-        length::clear_response(exchange);
+        keep(&mut exchange.request_ns, 0);
+        keep(&mut exchange.request_bytes, 0);
+        exchange.received = 0;
     } else {
         ahead.kind = exchange::REQUEST_AHEAD;
         ahead.index = index;
         ahead.id = exchange.id;
         ahead.started_ns = half.started_ns;
         ahead.request_bytes = 0;
-        ahead.flags = cut;
         ahead.path_length = length;
         ahead.method = method;
         half.flags |= AHEAD_SENT;
@@ -159,7 +156,7 @@ fn copy_path(half: &mut Half, target: u32, path: &mut [u8; PATH_BYTES]) {
     let mut copied = 0;
     while copied < PATH_BYTES as u32 {
         let word = half.word(target.wrapping_add(copied));
-        let stops = matches(word, b' ') | matches(word, b'?') | matches(word, b'#');
+        let stops = matches_first(word, b' ') | matches_first(word, b'?') | matches_first(word, b'#');
         let (word, rest) = if stops == 0 {
             (word, 8)
         } else {

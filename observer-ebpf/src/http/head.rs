@@ -1,13 +1,13 @@
 //! Heads and trailers: finds their lines and their end, a word at a time.
-//! What the lines say is read elsewhere: the first one in `first_line.rs`, those of `names::FIELDS` in `fields.rs`.
+//! What the lines say is read in `first_line.rs`, and for those of `names::FIELDS` in `fields.rs`.
 
 use super::{
-    Calls, body,
-    first_line::{MESSAGE, UNEXPECTED},
+    Calls, body, fields,
+    first_line::{MESSAGE, UNEXPECTED, first_line},
     length,
     names::FIELDS,
     state::{
-        BAD, CARRY, DATA, FRAMING_LINE, FRESH, Half, Http, LINES, LOAD, LOST, POSITIONS, REQUEST, RESPONSE,
+        BAD, CARRY, DATA, FRAMING_LINE, FRESH, Half, LINES, LOAD, LOST, POSITIONS, REQUEST, RESPONSE,
         SKIPPING, Stage, keep, kept,
     },
     words::{LOWER, between, first, last, matches},
@@ -15,6 +15,39 @@ use super::{
 
 /// In an entry of [`Half::lines`]: the line after it continues it.
 pub const FOLDED: u32 = 1 << 15;
+
+/// Loads bytes of a head and reads their lines; false if they cannot be had. Of what it knows nothing stays in registers:
+/// the verifier would go through the loop once for each combination of that.
+#[inline(always)]
+fn read_lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> bool {
+    let half = &mut calls.http().halves[(side & 1) as usize];
+    if kept(&half.stage) == Stage::Start as u8 && half.carried == 0 && half.flags & SKIPPING == 0 {
+        let now_ns = half.now_ns;
+        keep(&mut half.started_ns, now_ns);
+        keep(&mut half.head, 0);
+    }
+    if fill(half, calls, offset, end, LOAD).is_none() {
+        half.flags |= LOST;
+        half.stage = Stage::Resync as u8;
+        return false;
+    }
+    let flags = kept(&half.flags);
+    if flags & FRAMING_LINE != 0 {
+        keep(&mut half.flags, flags & !FRAMING_LINE);
+        if is_blank(half.byte(DATA)) {
+            let head = kept(&half.head);
+            keep(&mut half.head, head | BAD);
+        }
+    }
+    keep(&mut half.first, 0);
+    keep(&mut half.end, 0);
+    let skipped = u32::from(kept(&half.flags) & SKIPPING);
+    keep(&mut half.line, DATA * (1 - skipped));
+    keep(&mut half.count, 0);
+    find_lines(half);
+    read_fields(half);
+    true
+}
 
 /// Loads at most `most` bytes from `offset` on behind what was carried; how far the window is filled.
 #[inline(always)]
@@ -36,59 +69,20 @@ pub fn fill<C: Calls>(half: &mut Half, calls: &C, offset: u32, end: u32, most: u
 /// Takes lines of a head or trailer from `offset` of the segment on; where the framing goes on.
 #[inline(always)]
 pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
-    let http = calls.http();
-    if side & 1 == REQUEST && http.upgraded != 0 && http.halves[0].stage == Stage::Start as u8 {
-        http.halves[0].stage = Stage::Frame as u8;
-        return offset;
-    }
-    let now_ns = http.halves[(side & 1) as usize].now_ns;
-    let half = &mut http.halves[(side & 1) as usize];
-    let starting = half.stage == Stage::Start as u8;
-    let skipping = half.flags & SKIPPING != 0;
-    let carried = half.carried & 0xff;
-    if starting && carried == 0 && !skipping {
-        half.started_ns = now_ns;
-        half.head = 0;
-    }
-    let Some(filled) = fill(half, calls, offset, end, LOAD) else {
-        half.flags |= LOST;
-        half.stage = Stage::Resync as u8;
+    if !read_lines(calls, side, offset, end) {
         return end;
-    };
-    half.set_word(0, if starting || skipping { 0 } else { u64::from(b'\n') << 56 });
-    if half.flags & FRAMING_LINE != 0 {
-        half.flags &= !FRAMING_LINE;
-        if is_blank(half.byte(DATA)) {
-            half.head |= BAD;
-        }
     }
-    keep(&mut half.count, 0);
-    keep(&mut half.first, 0);
-    keep(&mut half.line, if skipping { 0 } else { DATA });
-    let head_end = calls.find_lines(side);
-
-    let http = calls.http();
-    let half = &mut http.halves[(side & 1) as usize];
-    let line = kept(&half.line);
+    let half = &mut calls.http().halves[(side & 1) as usize];
+    let (head_end, line, filled) = (kept(&half.end), kept(&half.line), kept(&half.filled));
+    let carried = half.carried & 0xff;
+    let starting = kept(&half.stage) == Stage::Start as u8;
     let rest = filled.wrapping_sub(line);
     let cut = head_end == 0 && line != 0 && rest > CARRY;
     if starting && !start(calls, side, cut) {
         return end;
     }
-    let count = kept(&calls.http().halves[(side & 1) as usize].count);
-    let mut index = 0;
-    while index < LINES as u32 {
-        if index >= count {
-            break;
-        }
-        calls.field(side, index);
-        index += 1;
-    }
     let http = calls.http();
     let half = &mut http.halves[(side & 1) as usize];
-    if count > LINES as u32 {
-        half.head |= BAD;
-    }
     if head_end != 0 {
         half.carried = 0;
         half.flags &= !SKIPPING;
@@ -114,8 +108,7 @@ pub fn lines<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
             && FIELDS.iter().any(|(_, name)| name.may_begin(half.word(line) | LOWER))
         {
             // Too long to be kept: its beginning tells a type, and a framing field that long is none.
-            keep(&mut half.lines[0], line | filled << 16 | FOLDED);
-            calls.field(side, 0);
+            fields::read(half, line, filled, true);
         }
         let half = &mut calls.http().halves[(side & 1) as usize];
         half.flags |= SKIPPING;
@@ -151,7 +144,7 @@ fn start<C: Calls>(calls: &C, side: u32, cut: bool) -> bool {
     if end_of_first == 0 {
         return true;
     }
-    let read = calls.first_line(side, end_of_first);
+    let read = first_line(calls.http(), side, end_of_first);
     let http = calls.http();
     let half = &mut http.halves[(side & 1) as usize];
     if read == MESSAGE {
@@ -167,67 +160,102 @@ fn start<C: Calls>(calls: &C, side: u32, cut: bool) -> bool {
     false
 }
 
-/// Notes the lines of the window; the position behind the empty line, or 0 where there is none yet.
+/// Finds the lines of the window up to the empty one, and leaves [`Half::end`] behind that. Those that may matter are noted
+/// in [`Half::lines`], and the first one of a message is, from [`Half::cursor`] to [`Half::first`].
 #[inline(always)]
-pub fn find_lines(http: &mut Http, side: u32) -> u32 {
-    let half = &mut http.halves[(side & 1) as usize];
-    let starting = half.stage == Stage::Start as u8;
-    let mut base = 0;
+fn find_lines(half: &mut Half) {
+    let mut base = DATA;
     while base < POSITIONS {
-        if base >= kept(&half.filled) {
+        if base >= kept(&half.filled) || kept(&half.end) != 0 {
             break;
         }
-        let newlines = matches(half.word(base), b'\n');
+        let newlines = matches(half.counted_word(base), b'\n');
         if newlines != 0 {
-            let end = lines_end(half, base, newlines, starting);
-            if end != 0 {
-                return end;
-            }
+            line_ended(half, base, newlines);
         }
         base += 8;
     }
-    0
 }
 
-/// Lines end in the word at `base`.
+/// Reads the lines that were noted. More of them than there is room for are none of a head that can be trusted.
 #[inline(always)]
-fn lines_end(half: &mut Half, base: u32, newlines: u64, starting: bool) -> u32 {
+fn read_fields(half: &mut Half) {
+    let mut index = 0;
+    while index < LINES as u32 {
+        if index >= kept(&half.count) {
+            break;
+        }
+        let entry = kept(&half.lines[index as usize]);
+        fields::read(half, entry & (POSITIONS - 1), entry >> 16 & (POSITIONS - 1), entry & FOLDED != 0);
+        index += 1;
+    }
+    if kept(&half.count) > LINES as u32 {
+        let head = kept(&half.head);
+        keep(&mut half.head, head | BAD);
+    }
+}
+
+/// The line at hand, and perhaps others, end in the word at `base`.
+#[inline(always)]
+fn line_ended(half: &mut Half, base: u32, newlines: u64) {
     let at = base + first(newlines);
     let line = kept(&half.line);
-    // A line that begins and ends in one word is shorter than any that matters.
-    if line != 0 && at > line {
-        if starting && kept(&half.first) == 0 {
-            // Empty lines before a request are to be ignored (RFC 9112 section 2.2).
-            if at - line > 1 || half.byte(line) != b'\r' {
-                keep(&mut half.cursor, line);
-                keep(&mut half.first, at);
+    if line != 0 {
+        if is_empty(half, line, at) {
+            // Before a request they are to be ignored (RFC 9112 section 2.2).
+            if !awaits_first_line(half) {
+                keep(&mut half.end, at + 1);
+                return;
             }
-        } else {
-            let lower = half.word(line) | LOWER;
-            if FIELDS.iter().any(|(_, name)| name.may_begin(lower)) {
-                let count = kept(&half.count);
-                let folded = if is_blank(half.byte(at + 1)) { FOLDED } else { 0 };
-                keep(&mut half.lines[(count & (LINES as u32 - 1)) as usize], line | at << 16 | folded);
-                keep(&mut half.count, count + 1);
-            }
+        } else if awaits_first_line(half) {
+            keep(&mut half.cursor, line);
+            keep(&mut half.first, at);
+        } else if FIELDS.iter().any(|(_, name)| name.may_begin(half.word(line) | LOWER)) {
+            let folded = if is_blank(half.byte(at + 1)) { FOLDED } else { 0 };
+            let count = kept(&half.count);
+            keep(&mut half.lines[(count & (LINES as u32 - 1)) as usize], line | at << 16 | folded);
+            keep(&mut half.count, count + 1);
         }
     }
-    if starting && kept(&half.first) == 0 {
-        // Before a message there may be empty lines, but no short ones.
-        let blank = newlines | (matches(half.word(base), b'\r') & matches(half.word(base + 1), b'\n'));
-        if between(newlines) & !blank != 0 {
-            keep(&mut half.cursor, at + 1);
-            keep(&mut half.first, base + last(newlines));
-        }
+    keep(&mut half.line, at + 1);
+    if newlines & newlines.wrapping_sub(1) != 0 {
+        short_lines(half, base, newlines);
     }
+}
+
+/// Whether the line from `line` to the newline at `at` is empty.
+#[inline(always)]
+fn is_empty(half: &Half, line: u32, at: u32) -> bool {
+    at == line || (at == line.wrapping_add(1) && half.byte(line) == b'\r')
+}
+
+/// Whether the message's first line has not ended yet.
+#[inline(always)]
+fn awaits_first_line(half: &Half) -> bool {
+    kept(&half.stage) == Stage::Start as u8 && kept(&half.first) == 0
+}
+
+/// More than one line ends in the word at `base`: those behind the first are shorter than any that matters, but one of
+/// them may be empty.
+#[inline(always)]
+fn short_lines(half: &mut Half, base: u32, newlines: u64) {
     keep(&mut half.line, base + last(newlines) + 1);
     let (next, after) = (half.word(base + 1), half.word(base + 2));
-    let ends = newlines & (matches(next, b'\n') | (matches(next, b'\r') & matches(after, b'\n')));
-    if ends == 0 || (starting && kept(&half.first) == 0) {
-        return 0;
+    if awaits_first_line(half) {
+        // Before a message there may be empty lines, but no short ones.
+        let blank = newlines | (matches(half.word(base), b'\r') & matches(next, b'\n'));
+        if between(newlines) & !blank != 0 {
+            keep(&mut half.cursor, base + first(newlines) + 1);
+            keep(&mut half.first, base + last(newlines));
+        }
+        return;
     }
-    let at = base + first(ends);
-    if half.byte(at + 1) == b'\n' { at + 2 } else { at + 3 }
+    let ends = newlines & (matches(next, b'\n') | (matches(next, b'\r') & matches(after, b'\n')));
+    if ends != 0 {
+        let at = base + first(ends);
+        let behind = if half.byte(at + 1) == b'\n' { at + 2 } else { at + 3 };
+        keep(&mut half.end, behind);
+    }
 }
 
 /// Moves an unfinished line of `length` bytes, at most [`CARRY`], to the beginning of the window.

@@ -6,7 +6,7 @@ use core::cell::{Ref, RefCell, UnsafeCell};
 use super::{
     Calls, body, end, events,
     exchange::{Exchange, Outcome, RequestAhead},
-    fields, first_line, head, resync, segments,
+    head, resync, segments,
     state::{Half, Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
 };
 
@@ -166,18 +166,6 @@ impl Calls for Connection {
         let goes_on = head::lines(self, side, offset, end);
         self.send(side);
         goes_on
-    }
-
-    fn find_lines(&self, side: u32) -> u32 {
-        head::find_lines(self.http(), side)
-    }
-
-    fn first_line(&self, side: u32, end: u32) -> u32 {
-        first_line::first_line(self.http(), side, end)
-    }
-
-    fn field(&self, side: u32, index: u32) {
-        fields::field(self.http(), side, index);
     }
 
     fn has_event(&self) -> u32 {

@@ -51,20 +51,22 @@ fn request_head_ended(http: &mut Http, head: u16) {
     }
 }
 
-/// Makes the exchange that of the next response, if its request was sent ahead.
+/// Makes the response's part of the exchange that of the next response; all of it, if its request was sent ahead.
 #[inline(always)]
 pub fn begin_response(http: &mut Http) {
     let responses = kept(&http.responses);
+    keep(&mut http.begun, responses.wrapping_add(1));
     let exchange = &mut http.exchange;
+    clear_response(exchange);
+    exchange.flags = http.flags;
     if kept(&http.sent_ahead) & 1 << (responses & (WAITING - 1)) != 0 {
-        clear_response(exchange);
+        exchange.flags |= exchange::AHEAD;
         exchange.index = responses;
-        exchange.flags = exchange::AHEAD;
         exchange.path_length = 0;
-        exchange.request_ns = 0;
-        exchange.request_bytes = 0;
+        keep(&mut exchange.request_ns, 0);
+        keep(&mut exchange.request_bytes, 0);
+        exchange.received = 0;
     }
-    exchange.flags |= http.flags;
 }
 
 /// RFC 9112 section 6.3 in its order.
@@ -123,7 +125,7 @@ fn response_head_ended(http: &mut Http, head: u16) {
     }
 }
 
-/// Makes the exchange that of the next response.
+/// Makes the response's part of an exchange that of one of which nothing is known.
 #[inline(always)]
 pub fn clear_response(exchange: &mut exchange::Exchange) {
     // One by one: together they become a call of `memset`, which is a loop over bytes in BPF.
@@ -132,7 +134,6 @@ pub fn clear_response(exchange: &mut exchange::Exchange) {
     keep(&mut exchange.last_event_ns, 0);
     keep(&mut exchange.ended_ns, 0);
     keep(&mut exchange.response_bytes, 0);
-    keep(&mut exchange.received, 0);
     exchange.status = 0;
     exchange.close_code = 0;
     exchange.body = Body::Known as u8;

@@ -43,12 +43,6 @@ pub trait Calls {
     fn read_chunks(&self, side: u32, length: u32) -> u32;
     /// [`head::lines`], and [`Calls::send`] if that left something to send
     fn lines(&self, side: u32, offset: u32, end: u32) -> u32;
-    /// [`head::find_lines`]
-    fn find_lines(&self, side: u32) -> u32;
-    /// [`first_line::first_line`]
-    fn first_line(&self, side: u32, end: u32) -> u32;
-    /// [`fields::field`]
-    fn field(&self, side: u32, index: u32);
     /// [`events::has_event`]
     fn has_event(&self) -> u32;
     /// [`body::body`], and [`Calls::send`] if that left something to send

@@ -69,13 +69,15 @@ pub fn adopt(http: &mut Http) {
     exchange.index = requests;
     exchange.flags = PREEXISTING | http.flags;
     exchange.path_length = 0;
-    exchange.request_ns = 0;
-    exchange.request_bytes = 0;
+    keep(&mut exchange.request_ns, 0);
+    keep(&mut exchange.request_bytes, 0);
     exchange.method = names::OTHER;
     exchange.body = body as u8;
     exchange.outcome = Outcome::Open as u8;
     exchange.in_flight = 1;
+    exchange.received = 0;
     keep(&mut http.responses, requests);
+    keep(&mut http.begun, requests.wrapping_add(1));
     keep(&mut http.requests, requests.wrapping_add(1));
     http.preexisting = 0;
     events::happened(http);

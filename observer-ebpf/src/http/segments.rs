@@ -77,7 +77,7 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
 /// The first step, if it is one of the frequent ones.
 #[inline(always)]
 fn first_step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
-    let stage = kept(&calls.http().halves[(side & 1) as usize].stage);
+    let stage = stage(calls.http(), side);
     if stage == Stage::Start as u8 {
         calls.lines(side, offset, end)
     } else if stage == Stage::ChunkSize as u8 || is_skipped(stage) {
@@ -85,6 +85,17 @@ fn first_step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
     } else {
         offset
     }
+}
+
+/// The half's [`Stage`]. That the connection became a WebSocket is known to the other half first.
+#[inline(always)]
+fn stage(http: &mut Http, side: u32) -> u8 {
+    let upgraded = side & 1 == REQUEST && http.upgraded != 0;
+    let half = &mut http.halves[(side & 1) as usize];
+    if upgraded && half.stage == Stage::Start as u8 {
+        half.stage = Stage::Frame as u8;
+    }
+    kept(&half.stage)
 }
 
 /// Takes steps from `offset` to `end` of the segment; how far they came.
@@ -105,8 +116,7 @@ pub fn steps<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
 /// Takes one step from `offset` of the segment on; where the next one begins.
 #[inline(always)]
 pub fn step<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) -> u32 {
-    let half = &calls.http().halves[(side & 1) as usize];
-    let stage = kept(&half.stage);
+    let stage = stage(calls.http(), side);
     if stage == Stage::ChunkSize as u8 || is_skipped(stage) {
         calls.body(side, offset, end)
     } else if stage == Stage::Start as u8 || stage == Stage::Head as u8 || stage == Stage::Trailer as u8 {
@@ -310,11 +320,11 @@ fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
     let half = &mut http.halves[(side & 1) as usize];
     half.flags &= !(GUESSING | COUNTING_GUESS);
     let end = sequence.wrapping_add(length);
-    keep(&mut half.count, AHEAD as u32);
+    keep(&mut half.place, AHEAD as u32);
     for index in 0..AHEAD {
         let interval = kept(&half.ahead[index]);
         if interval.start == interval.end {
-            keep(&mut half.count, index as u32);
+            keep(&mut half.place, index as u32);
         } else if interval.end == sequence
             && interval.read != Interval::LAST
             && (interval.read == Interval::UNREAD) == (read == Interval::UNREAD)
@@ -324,7 +334,7 @@ fn wait(http: &mut Http, side: u32, sequence: u32, length: u32, read: u32) {
             return;
         }
     }
-    let free = kept(&half.count) as usize;
+    let free = kept(&half.place) as usize;
     if free >= AHEAD {
         let skipped = end.wrapping_sub(half.next);
         lose(http, side, skipped);

@@ -23,6 +23,8 @@ pub const WINDOW: usize = POSITIONS as usize + 24;
 
 /// Lines of a window that may be of a field in [`super::names::FIELDS`].
 pub const LINES: usize = 8;
+/// What brings a [`Half`] to the end of a cache line.
+const WINDOW_PADDING: usize = 40;
 /// Segments ahead of a hole that are remembered.
 pub const AHEAD: usize = 4;
 /// Requests that may wait for their answers: their marks are bits of a word.
@@ -148,18 +150,6 @@ pub struct Half {
     pub next: u32,
     /// Bytes of an unfinished line, at [`DATA`] of the window.
     pub carried: u32,
-    /// Where the line at hand begins in the window, 0 where it is skipped. In memory as `number` is.
-    pub line: u32,
-    /// Where the first line ends. In memory as `number` is.
-    pub first: u32,
-    /// Position of what is being read. In memory as `number` is.
-    pub cursor: u32,
-    /// Where the bytes in the window end. In memory as `number` is.
-    pub filled: u32,
-    /// Where the framing of the segment at hand pauses, 0 before it has begun.
-    pub stop: u32,
-    /// How many of `lines` are in use.
-    pub count: u32,
     /// [`CHUNKED`] and others, of the head at hand.
     pub head: u16,
     /// The opcode of the WebSocket frame at hand and its bit FIN.
@@ -174,18 +164,36 @@ pub struct Half {
     pub send: u8,
     /// How many of `ahead` are in use.
     pub waiting: u8,
+    /// Padding.
+    pub padding: [u8; 6],
+    /// Where the line at hand begins in the window, 0 where it is skipped. In memory as `number` is.
+    pub line: u32,
+    /// Where the first line ends, 0 while it has not. In memory as `number` is.
+    pub first: u32,
+    /// Position of what is being read. In memory as `number` is.
+    pub cursor: u32,
+    /// Behind the empty line that ends the head, 0 while there is none. In memory as `number` is.
+    pub end: u32,
+    /// Where a field's value begins. In memory as `number` is.
+    pub value: u32,
+    /// Where the bytes in the window end. In memory as `number` is.
+    pub filled: u32,
+    /// Where the framing of the segment at hand pauses, 0 before it has begun.
+    pub stop: u32,
+    /// A place among `ahead`. In memory as `number` is.
+    pub place: u32,
+    /// How many of `lines` are in use, or would be.
+    pub count: u32,
+    /// Lines of the window to be read: beginning, end in the upper half, and [`super::head::FOLDED`].
+    pub lines: [u32; LINES],
     /// Segments ahead of a hole.
     pub ahead: [Interval; AHEAD],
     /// The one of them that framing has come to. In memory as `number` is.
     pub found: Interval,
-    /// Padding.
-    pub padding_of_found: u32,
-    /// Lines of the window to be read: beginning, and end in the upper half.
-    pub lines: [u32; LINES],
     /// The bytes at hand.
     pub window: [u8; WINDOW],
     /// Padding to the end of the cache line.
-    pub padding_of_window: [u8; 52],
+    pub padding_of_window: [u8; WINDOW_PADDING],
 }
 
 /// What the storage of a socket holds before its value on the value's first cache line: a pointer
@@ -218,10 +226,6 @@ pub struct Http {
     pub tls: u8,
     /// Padding to the end of the first cache line.
     pub padding: [u8; 29],
-    /// Responses ended. Only the response half changes it.
-    pub responses: u32,
-    /// Padding to the end of the line.
-    pub padding_of_responses: [u8; 60],
     /// Requests whose response has no body, by the low bits of their number.
     pub bodiless: u64,
     /// Requests that were sent ahead, likewise.
@@ -232,48 +236,84 @@ pub struct Http {
     pub requests: u32,
     /// Padding to the end of the line.
     pub padding_of_requests: [u8; 36],
-    /// By [`REQUEST`] and [`RESPONSE`].
-    pub halves: [Half; 2],
+    /// Responses ended. Only the response half changes it.
+    pub responses: u32,
+    /// Responses ended when the latest one began, and one more: the response's part of the exchange is that of the
+    /// request at hand if this is `responses` and one more. Only the response half changes it.
+    pub begun: u32,
+    /// Padding to the end of the line.
+    pub padding_of_responses: [u8; 56],
     /// The exchange under way, or the last one.
     pub exchange: Exchange,
+    /// Padding to the end of the line.
+    pub padding_of_exchange: [u8; 8],
+    /// By [`REQUEST`] and [`RESPONSE`].
+    pub halves: [Half; 2],
     /// The latest request that came while another was unanswered.
     pub ahead: RequestAhead,
 }
 
-const _: () = assert!(core::mem::offset_of!(Http, responses) == 64 - STORAGE_HEADER);
-const _: () = assert!(core::mem::offset_of!(Http, bodiless) == 128 - STORAGE_HEADER);
-const _: () = assert!(core::mem::offset_of!(Http, halves) == 192 - STORAGE_HEADER);
+const _: () = assert!(core::mem::offset_of!(Http, bodiless) == 64 - STORAGE_HEADER);
+const _: () = assert!(core::mem::offset_of!(Http, responses) == 128 - STORAGE_HEADER);
+const _: () = assert!(core::mem::offset_of!(Http, exchange) == 192 - STORAGE_HEADER);
+const _: () = assert!((core::mem::offset_of!(Http, halves) + STORAGE_HEADER).is_multiple_of(64));
+const _: () = assert!(core::mem::offset_of!(Half, line) == 64);
 const _: () = assert!(size_of::<Half>().is_multiple_of(64));
 
 impl Half {
     /// The word at `position` of the window.
     #[inline(always)]
     pub fn word(&self, position: u32) -> u64 {
-        let position = (position & (POSITIONS - 1)) as usize;
         // SAFETY: a position is below POSITIONS, behind which the window has room for three words.
+        unsafe { self.window.as_ptr().add(masked(position)).cast::<u64>().read_unaligned() }
+    }
+
+    /// As [`Half::word`], for a position that a loop counts up to a constant: the verifier knows it without a mask.
+    #[inline(always)]
+    pub fn counted_word(&self, position: u32) -> u64 {
+        let position = (position & (POSITIONS - 1)) as usize;
+        // SAFETY: as in `word`.
         unsafe { self.window.as_ptr().add(position).cast::<u64>().read_unaligned() }
     }
 
     /// The three words at `position` of the window.
     #[inline(always)]
     pub fn words(&self, position: u32) -> [u64; 3] {
-        let position = (position & (POSITIONS - 1)) as usize;
         // SAFETY: as in `word`.
-        unsafe { self.window.as_ptr().add(position).cast::<[u64; 3]>().read_unaligned() }
+        unsafe { self.window.as_ptr().add(masked(position)).cast::<[u64; 3]>().read_unaligned() }
     }
 
     /// The byte at `position` of the window.
     #[inline(always)]
     pub fn byte(&self, position: u32) -> u8 {
-        self.window[(position & (POSITIONS - 1)) as usize]
+        // SAFETY: as in `word`.
+        unsafe { self.window.as_ptr().add(masked(position)).read() }
     }
 
     /// Writes a word at `position` of the window.
     #[inline(always)]
     pub fn set_word(&mut self, position: u32, word: u64) {
-        let position = (position & (POSITIONS - 1)) as usize;
         // SAFETY: as in `word`.
-        unsafe { self.window.as_mut_ptr().add(position).cast::<u64>().write_unaligned(word) }
+        unsafe { self.window.as_mut_ptr().add(masked(position)).cast::<u64>().write_unaligned(word) }
+    }
+}
+
+/// `position` below [`POSITIONS`]. Before Linux 6.8 the verifier takes no bound from a comparison of two variables ("R4
+/// unbounded memory access"), and the compiler would drop a mask of its own where it takes one.
+#[inline(always)]
+fn masked(position: u32) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut index = u64::from(position);
+        // SAFETY: one instruction on one register.
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) index, const POSITIONS - 1, options(pure, nomem, nostack));
+        };
+        index as usize
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        (position & (POSITIONS - 1)) as usize
     }
 }
 
@@ -288,6 +328,12 @@ impl Http {
     #[inline(always)]
     pub fn outstanding(&self) -> u32 {
         kept(&self.requests).wrapping_sub(kept(&self.responses))
+    }
+
+    /// Whether the response at hand has begun, so that the response's part of the exchange is its own.
+    #[inline(always)]
+    pub fn has_begun(&self) -> bool {
+        kept(&self.begun) == kept(&self.responses).wrapping_add(1)
     }
 
     /// What the bytes of a half are now.

@@ -3,6 +3,8 @@
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+/// The top bit of each byte.
+pub const TOPS: u64 = !SEVEN;
 /// Turns ASCII capitals into small letters; what it makes of other bytes equals no letter of a header's name but
 /// for `@` and the like, which no name may hold.
 pub const LOWER: u64 = 0x2020_2020_2020_2020;
@@ -12,6 +14,49 @@ pub const LOWER: u64 = 0x2020_2020_2020_2020;
 pub const fn matches(word: u64, byte: u8) -> u64 {
     let differs = word ^ LOW.wrapping_mul(byte as u64);
     !(((differs & SEVEN) + SEVEN) | differs | SEVEN)
+}
+
+/// As [`matches`], but exact only up to the first byte that equals `byte`, and half as long: a borrow from there may
+/// mark bytes behind it.
+#[inline(always)]
+pub const fn matches_first(word: u64, byte: u8) -> u64 {
+    let differs = word ^ LOW.wrapping_mul(byte as u64);
+    differs.wrapping_sub(LOW) & !differs & TOPS
+}
+
+/// How many decimal digits the word begins with, 0 to 8.
+#[inline(always)]
+pub const fn leading_digits(word: u64) -> u32 {
+    let values = word ^ LOW.wrapping_mul(b'0' as u64);
+    // Values above nine carry into the top bit, or have it.
+    let others = (((values & SEVEN) + LOW.wrapping_mul(0x7f - 9)) | values) & TOPS;
+    if others == 0 { 8 } else { first(others) }
+}
+
+/// The number that the word's first `digits` decimal digits are.
+#[inline(always)]
+pub const fn decimal(word: u64, digits: u32) -> u64 {
+    const PAIRS: u64 = 0x0000_00ff_0000_00ff;
+    if digits == 0 {
+        return 0;
+    }
+    // The first digit is the lowest byte: digits go to the upper end, and zeros before them. Then neighbours are put
+    // together, twos to fours, and fours to eights.
+    let values = (word ^ LOW.wrapping_mul(b'0' as u64)) << ((8 - digits) * 8);
+    let twos = values.wrapping_mul(10).wrapping_add(values >> 8);
+    let upper = (twos & PAIRS).wrapping_mul(100 + (1_000_000 << 32));
+    let lower = (twos >> 16 & PAIRS).wrapping_mul(1 + (10_000 << 32));
+    upper.wrapping_add(lower) >> 32
+}
+
+/// Ten to the power of `digits`, 0 to 8.
+#[inline(always)]
+pub const fn power_of_ten(digits: u32) -> u64 {
+    // Three steps and no table: 10^8 = (10^4)^2.
+    let ones = if digits & 1 != 0 { 10 } else { 1 };
+    let twos = if digits & 2 != 0 { 100 } else { 1 };
+    let fours = if digits & 4 != 0 { 10_000 } else { 1 };
+    if digits & 8 != 0 { 100_000_000 } else { ones * twos * fours }
 }
 
 /// The index of the first byte that `matches` found; BPF has no instruction to count zeros.
@@ -34,7 +79,6 @@ pub const fn last(found: u64) -> u32 {
 /// The top bit of each byte from the first to the last that `matches` found.
 #[inline(always)]
 pub const fn between(found: u64) -> u64 {
-    const TOPS: u64 = !SEVEN;
     (TOPS << (first(found) * 8)) & (TOPS >> ((7 - last(found)) * 8))
 }
 
@@ -107,6 +151,36 @@ mod tests {
             assert_eq!(found.count_ones(), places.count_ones());
             assert_eq!(between(found).count_ones(), last(found) - first(found) + 1);
             assert_eq!(between(found) & found, found);
+        }
+    }
+
+    #[test]
+    fn the_first_place_of_a_byte_is_found_the_short_way_too() {
+        for places in 1_u32..256 {
+            let bytes: [u8; 8] =
+                core::array::from_fn(|index| if places & (1 << index) == 0 { b'?' + 1 } else { b'?' });
+            assert_eq!(first(matches_first(u64::from_le_bytes(bytes), b'?')), places.trailing_zeros());
+        }
+        assert_eq!(matches_first(u64::from_le_bytes(*b"/api/cha"), b'?'), 0);
+    }
+
+    #[test]
+    fn numbers_are_read_up_to_the_first_other_byte() {
+        for (text, digits, number) in [
+            (b"00000000", 8, 0),
+            (b"12345678", 8, 12_345_678),
+            (b"99999999", 8, 99_999_999),
+            (b"200\r\nxyz", 3, 200),
+            (b"7:;<=>?@", 1, 7),
+            (b"/1234567", 0, 0),
+            (b"42\xb9\xff1234", 2, 42),
+        ] {
+            let word = u64::from_le_bytes(*text);
+            assert_eq!(leading_digits(word), digits);
+            assert_eq!(decimal(word, digits), number);
+        }
+        for digits in 0..=8 {
+            assert_eq!(power_of_ten(digits), 10_u64.pow(digits));
         }
     }
 

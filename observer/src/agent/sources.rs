@@ -14,7 +14,7 @@ use crate::{
         http::HttpCollector,
         kernel::KernelCollector,
         overflow::LabelOverflow,
-        process::ProcessCollector,
+        process::{self, ProcessCollector},
         scraper::Scraper,
         streams::StreamCollector,
         target::TargetCollector,
@@ -32,6 +32,7 @@ pub(super) struct Observed {
     pub(super) kernel: Arc<Kernel>,
     pub(super) records: Records,
     pub(super) exchanges: Arc<Exchanges>,
+    pub(super) profiles: Profiles,
     pub(super) targets: Arc<dyn TargetList>,
     pub(super) overflow: LabelOverflow,
 }
@@ -49,10 +50,14 @@ pub(super) fn exchange_settings(
 
 /// All collectors, in the order of a scrape.
 pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed) -> anyhow::Result<Scraper> {
-    let Observed { kernel, records, exchanges, targets, overflow } = observed;
+    let Observed { kernel, records, exchanges, profiles, targets, overflow } = observed;
     let proc_root = Path::new(PROC);
     let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
-    let roles = config.limits.process_roles as usize;
+    let processes = process::Settings {
+        max_roles: config.limits.process_roles as usize,
+        proportional_memory: config.processes.pss,
+        profiles,
+    };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
     registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(&kernel)));
@@ -65,7 +70,7 @@ pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed
         proc_root.to_owned(),
         Arc::clone(&mounts),
         overflow.clone(),
-        roles,
+        processes,
     ));
     registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
     registry.register(KernelCollector::new(kernel, records));

@@ -34,6 +34,8 @@ pub struct Config {
     pub docker: Docker,
     /// How metrics are named.
     pub metrics: Metrics,
+    /// What is read of processes.
+    pub processes: Processes,
     /// When an answer is a stream, and when a stream has stalled.
     pub streams: Streams,
     /// What is logged, and how.
@@ -82,6 +84,14 @@ pub struct Metrics {
     /// Stands before the name of every metric of a target.
     #[serde(deserialize_with = "value::deserialize_prefix")]
     pub prefix: String,
+}
+
+/// `[processes]`
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Processes {
+    /// Whether each process's share of memory is read.
+    pub pss: bool,
 }
 
 /// `[streams]`
@@ -158,6 +168,7 @@ impl Default for Config {
             profiles: Profiles::default(),
             docker: Docker::default(),
             metrics: Metrics::default(),
+            processes: Processes::default(),
             streams: Streams::default(),
             log: Log::default(),
             limits: Limits::default(),

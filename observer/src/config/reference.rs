@@ -56,6 +56,12 @@ pub const KEYS: &[Key] = &[
         "letters, digits and _ as a string, not starting with a digit",
     ),
     key(
+        "processes.pss",
+        "Also read how much memory the processes of a role have when what they share with others is divided among them \
+         (chat_process_proportional_memory_bytes). The kernel walks all their page tables for it, at each scrape.",
+        "true or false",
+    ),
+    key(
         "streams.after",
         "An answer of unknown length is a stream, and no request, once its body has taken longer than this. SSE, NDJSON \
          and WebSockets are streams from the start.",

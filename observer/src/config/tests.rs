@@ -55,6 +55,8 @@ fn every_key_can_be_set() {
         socket = ""
         [metrics]
         prefix = "lobechat"
+        [processes]
+        pss = true
         [streams]
         after = "3s"
         stall = "500ms"
@@ -81,6 +83,7 @@ fn every_key_can_be_set() {
     assert_eq!(config.profiles.files, ["own.toml", "/etc/observer/profiles"].map(PathBuf::from));
     assert_eq!(config.docker.socket(), None);
     assert_eq!(config.metrics.prefix, "lobechat");
+    assert!(config.processes.pss);
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.level, "warn,observer::targets=debug");
     let limits = &config.limits;

@@ -1,9 +1,9 @@
 //! Loads the kernel half: sizes its maps, hands in offsets, and loads each program by the table.
 //! A program that this kernel refuses is off with its reason; only a required one stops the agent.
 
-use std::fs;
+use std::{collections::HashMap, fs, thread};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps},
@@ -80,9 +80,23 @@ fn load_with(
     let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
     loader.override_global(log::LEVEL, &log_level, true);
     let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
+    let mut found: HashMap<String, &mut aya::programs::Program> =
+        ebpf.programs_mut().map(|(name, program)| (name.to_owned(), program)).collect();
+    // The kernel verifies each program by itself, and two of them for long: side by side they take the time of one.
+    let results: Vec<anyhow::Result<()>> = thread::scope(|scope| {
+        let loading: Vec<_> = PROGRAMS
+            .iter()
+            .map(|program| {
+                let found = found.remove(program.name);
+                scope.spawn(move || load_program(found, program, kernel_types))
+            })
+            .collect();
+        let panicked = |_| Err(anyhow!("loading it panicked; please report this"));
+        loading.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    });
     let mut states = Vec::with_capacity(PROGRAMS.len());
-    for program in PROGRAMS {
-        let reason = match load_program(&mut ebpf, program, kernel_types) {
+    for (program, result) in PROGRAMS.iter().zip(results) {
+        let reason = match result {
             Ok(()) => String::new(),
             Err(error) if program.required => {
                 return Err(error)
@@ -95,8 +109,12 @@ fn load_with(
     Ok((ebpf, states))
 }
 
-fn load_program(ebpf: &mut Ebpf, program: &Program, kernel_types: &aya::Btf) -> anyhow::Result<()> {
-    let loaded = ebpf.program_mut(program.name).context("the kernel object does not have it")?;
+fn load_program(
+    found: Option<&mut aya::programs::Program>,
+    program: &Program,
+    kernel_types: &aya::Btf,
+) -> anyhow::Result<()> {
+    let loaded = found.context("the kernel object does not have it")?;
     match program.hook {
         Hook::CgroupIngress | Hook::CgroupEgress => <&mut CgroupSkb>::try_from(loaded)?.load()?,
         Hook::CgroupSockets => <&mut SockOps>::try_from(loaded)?.load()?,

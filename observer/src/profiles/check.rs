@@ -36,6 +36,9 @@ pub(super) fn check(profile: &Profile) -> Result<(), Mistake> {
     {
         return mistake("detect.exe", None, error.to_string());
     }
+    if let Some(processes) = &profile.processes {
+        processes.check()?;
+    }
     for (index, prefix) in profile.id_prefixes.iter().enumerate() {
         if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             let message = format!("`{prefix}` is no prefix of ids: letters and digits before the `_`");

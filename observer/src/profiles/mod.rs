@@ -4,6 +4,7 @@
 mod check;
 mod files;
 pub mod pattern;
+mod process_names;
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +17,7 @@ use serde::Deserialize;
 
 pub use self::files::ProfileError;
 use self::pattern::Pattern;
+pub use self::process_names::ProcessNames;
 use crate::{
     exchanges::{
         events::{Event, Outcomes},
@@ -54,6 +56,9 @@ const COMPILED_IN: [(&str, &str); 9] = [
 /// cwd = "/app"
 /// ports = [3210]
 ///
+/// [processes]                           # roles of its Python processes
+/// worker = "inference worker"
+///
 /// [outcomes]
 /// 471 = "server_error"
 ///
@@ -85,6 +90,8 @@ pub struct Profile {
     pub images: Vec<String>,
     /// How a process of the app is recognised where no image tells.
     pub detect: Option<Detect>,
+    /// What its processes are called; those of the profile it extends where it is left out.
+    pub processes: Option<ProcessNames>,
     /// What stands before the `_` of the app's ids.
     #[serde(default)]
     pub id_prefixes: Vec<String>,

@@ -149,6 +149,18 @@ fn a_folder_gives_its_toml_files_in_order() {
 }
 
 #[test]
+fn processes_are_named_by_the_profile_or_the_one_it_extends() {
+    let own = over("name = \"own\"\nextends = \"litserve\"\nimages = [\"acme/own\"]\n").unwrap();
+    let worker = |profiles: &Profiles, app| {
+        profiles.process_names(app).and_then(|names| names.worker.clone()).unwrap_or_default()
+    };
+    assert_eq!(worker(&own, "own"), "inference worker");
+    assert_eq!(worker(&own, "lobechat"), "");
+    let other = over("name = \"litserve\"\nextends = \"litserve\"\nprocesses.worker = \"model\"\n").unwrap();
+    assert_eq!(worker(&other, "litserve"), "model");
+}
+
+#[test]
 fn a_bad_file_is_refused_with_its_place_and_key() {
     const NAME: &str = "name = \"own\"\n";
     let own = |text: &str| format!("{NAME}{text}");
@@ -160,6 +172,13 @@ fn a_bad_file_is_refused_with_its_place_and_key() {
     refused(&own("extends = \"lobchat\"\n"), "2:11: extends", &["`lobchat`", "lobechat, anythingllm"]);
     refused(&own("id_prefixes = [\"a_\"]\n"), "2:16: id_prefixes", &["`a_`"]);
     refused(&own("outcomes.99 = \"ok\"\n"), "2:1: outcomes", &["`99`"]);
+    refused(
+        &own("processes.worker = \"GPU worker\"\n"),
+        "2:20: processes.worker",
+        &["`GPU worker`", "lower-case letters", "inference worker"],
+    );
+    refused(&own("processes.manager = \"other\"\n"), "2:21: processes.manager", &["`other`"]);
+    refused(&own("processes.server = \"web\"\n"), "2:11: processes.server", &["`http_server`"]);
     refused(
         &own("[[routes]]\npath = \"/a\"\nevnt = \"login\"\n"),
         "4:1: routes.evnt",

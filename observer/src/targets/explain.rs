@@ -11,6 +11,7 @@ use super::{
     Attacher, Cgroup, Settings, TargetId,
     docker::{self, Request, Update},
     matching::{Match, SelectorIndex},
+    runtimes::not_covered,
     table::Table,
     world::{Survey, World},
 };
@@ -47,7 +48,7 @@ pub async fn explain(settings: Settings) -> anyhow::Result<String> {
         survey = world.survey(Instant::now());
     }
     let mut text = format!("cgroup v2 at {}\n{docker}\n", world.hierarchy().mount_point().display());
-    render(&mut text, &world, survey)?;
+    render(&mut text, &world, survey, &settings.proc_root)?;
     Ok(text)
 }
 
@@ -68,7 +69,7 @@ async fn ask_docker(settings: &Settings, world: &mut World) -> String {
     }
 }
 
-fn render(text: &mut String, world: &World, survey: Survey) -> fmt::Result {
+fn render(text: &mut String, world: &World, survey: Survey, proc_root: &Path) -> fmt::Result {
     let mut table = Table::new(Nothing, world.hierarchy().clone(), Duration::ZERO);
     for refusal in &survey.refused {
         table.refuse(refusal.selector, &refusal.path, refusal.reason.clone());
@@ -82,6 +83,9 @@ fn render(text: &mut String, world: &World, survey: Survey) -> fmt::Result {
         for (cgroup, found) in matched.iter().filter(|(_, found)| found.selector == selector) {
             if table.instances().contains_key(&cgroup.path) {
                 observed(text, cgroup, found)?;
+                for line in not_covered(proc_root, &world.hierarchy().processes(&cgroup.path)) {
+                    writeln!(text, "    {line}")?;
+                }
             }
         }
         for (_, cgroup) in survey.passed_over.iter().filter(|(index, _)| *index == selector) {

@@ -4,23 +4,20 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     fs,
-    io::{BufRead as _, BufReader, Read as _},
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use procfs::{
-    FromBufReadSI as _,
-    net::{TcpNetEntries, TcpState},
+use super::{
+    processes::{executable, link},
+    socket_table::listening_sockets,
 };
 
-use super::processes::{executable, link};
-
-/// For how long after its newest process appeared a namespace is read each time: a server listens soon after it starts.
-const STARTING: Duration = Duration::from_secs(30);
-/// How often a namespace is read in which nothing happens. The kernel walks its whole table of connections, of all
-/// namespaces, to fill the reader's buffer: 2 to 6 ms a read with 262,144 buckets.
+/// A namespace is read again after this part of the time since its newest process appeared: a server listens soon after it
+/// starts, and one that took a minute to start may wait for half of another.
+const PATIENCE: u32 = 2;
+/// How often a namespace is read at the least, in which nothing happens. The kernel walks its whole table of connections,
+/// of all namespaces, to fill the reader's buffer: 2 to 6 ms a read with 262,144 buckets.
 const QUIET: Duration = Duration::from_mins(1);
 
 /// These listen on a container's published port in its stead, from outside of it, and only pass bytes on.
@@ -67,10 +64,10 @@ impl Listeners {
         let mut unowned = HashSet::new();
         let mut to_search = BTreeSet::new();
         for namespace in namespaces.values_mut() {
-            let quiet = now.duration_since(namespace.changed) >= STARTING;
-            let recent = namespace.read.is_some_and(|read| now.duration_since(read) < QUIET);
+            let wait = (now.duration_since(namespace.changed) / PATIENCE).min(QUIET);
+            let recent = namespace.read.is_some_and(|read| read >= namespace.changed && now < read + wait);
             let intact = namespace.sockets.iter().all(|(inode, _)| self.still_owned(*inode));
-            if !(quiet && recent && intact) {
+            if !(recent && intact) {
                 namespace.sockets = self.listening(&namespace.members);
                 namespace.read = Some(now);
             }
@@ -177,31 +174,6 @@ fn socket_inode(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-/// The listening sockets of a `/proc/PID/net/tcp` table. The kernel writes them before all others
-/// (`tcp_seq_start` in `net/ipv4/tcp_ipv4.c`), so that reading stops there: the tens of thousands of connections that
-/// may follow are not even formatted.
-fn listening_sockets(table: fs::File) -> Vec<(u64, SocketAddr)> {
-    let mut head = String::new();
-    // Small reads, because each makes the kernel format as much as fits.
-    let mut lines = BufReader::with_capacity(4096, table.take(1 << 20)).lines();
-    if let Some(Ok(header)) = lines.next() {
-        head.push_str(&header);
-        head.push('\n');
-    }
-    for line in lines.map_while(Result::ok) {
-        // `0A` is TCP_LISTEN, include/net/tcp_states.h.
-        if line.split_whitespace().nth(3) != Some("0A") {
-            break;
-        }
-        head.push_str(&line);
-        head.push('\n');
-    }
-    let entries = TcpNetEntries::from_buf_read(head.as_bytes(), procfs::current_system_info());
-    let entries = entries.map(|entries| entries.0).unwrap_or_default();
-    let listening = entries.into_iter().filter(|entry| entry.state == TcpState::Listen);
-    listening.map(|entry| (entry.inode, entry.local_address)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -231,16 +203,20 @@ mod tests {
         };
         let served = vec![(3210, 10)];
         assert_eq!(look(0, &[10]), (served.clone(), Some(at(0))));
-        assert_eq!(look(29, &[10]), (served.clone(), Some(at(29))), "it is starting");
-        assert_eq!(look(40, &[10]), (served.clone(), Some(at(29))), "it is quiet");
-        assert_eq!(look(89, &[10]), (served.clone(), Some(at(89))), "a minute has passed");
-        assert_eq!(look(95, &[10]), (served.clone(), Some(at(89))));
+        for (seconds, read) in [(5, 5), (10, 10), (15, 10), (20, 20), (35, 20), (40, 40), (79, 40), (80, 80)]
+        {
+            assert_eq!(look(seconds, &[10]), (served.clone(), Some(at(read))), "after {seconds} s");
+        }
+        for (seconds, read) in [(1000, 1000), (1059, 1000), (1060, 1060)] {
+            assert_eq!(look(seconds, &[10]), (served.clone(), Some(at(read))), "quiet, after {seconds} s");
+        }
         host.process(11, b"0::/a\n");
         host.link(11, "ns/net", "net:[1]");
-        assert_eq!(look(96, &[10, 11]).1, Some(at(96)), "a process is new");
-        assert_eq!(look(130, &[10]), (served, Some(at(96))), "one that ends is not");
+        assert_eq!(look(1061, &[10, 11]).1, Some(at(1061)), "a process is new");
+        assert_eq!(look(1071, &[10, 11]).1, Some(at(1071)));
+        assert_eq!(look(1072, &[10]), (served, Some(at(1071))), "one that ends is not");
         fs::remove_file(host.proc_root().join("10/fd/19")).unwrap();
         host.sockets(10, "tcp", &[]);
-        assert_eq!(look(131, &[10]), (Vec::new(), Some(at(131))), "the socket is closed");
+        assert_eq!(look(1073, &[10]), (Vec::new(), Some(at(1073))), "the socket is closed");
     }
 }

@@ -12,7 +12,9 @@ pub mod inventory;
 mod listeners;
 mod matching;
 mod processes;
+mod runtimes;
 pub mod selector;
+mod socket_table;
 mod table;
 mod world;
 

@@ -1,17 +1,28 @@
 //! Reads the files of one process in `/proc`: each at most once per scrape, and none that walks its memory.
 //! A process may vanish between two files and some files need permission: what cannot be read is `None`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use procfs::process::Process;
+use procfs::{
+    ProcError,
+    process::{FDTarget, Process},
+};
 
 use super::super::cgroup::files::read_whole;
+
+/// What reading the memory of a process that is gone returns (ESRCH, `man 2 open`).
+const NO_SUCH_PROCESS: i32 = 3;
 
 /// What `/proc` says of one process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessFiles {
     /// Short name of the program; no UTF-8 is replaced.
     pub comm: String,
+    /// Process id of the one that started it, or that it was left to.
+    pub parent: i32,
     /// Clock ticks after boot at which it started; with the pid it tells processes apart.
     pub start_ticks: u64,
     /// Clock ticks of CPU time in user mode, all threads.
@@ -61,6 +72,7 @@ impl ProcessDirectory {
         let status = String::from_utf8_lossy(&status);
         Some(ProcessFiles {
             comm: stat.comm,
+            parent: stat.ppid,
             start_ticks: stat.starttime,
             user_ticks: stat.utime,
             system_ticks: stat.stime,
@@ -91,8 +103,41 @@ impl ProcessDirectory {
         self.0.exe().unwrap_or_default()
     }
 
+    /// Its resident memory in bytes, each page divided by the processes that map it: the kernel walks all of its page
+    /// tables for this. Zero where it has no memory any more; an error where this may not be read.
+    pub fn proportional_bytes(&self) -> io::Result<u64> {
+        // A process that exits gives back its memory before its directory goes.
+        let gone = |error: &io::Error| error.raw_os_error() == Some(NO_SUCH_PROCESS);
+        let mut bytes = Vec::with_capacity(2048);
+        let read = match self.0.open_relative("smaps_rollup") {
+            Ok(file) => read_whole(file, &mut bytes),
+            Err(ProcError::Io(error, _)) => Err(error),
+            // The file is there and has nothing behind it, or the process is gone: not so where the kernel has no such file.
+            Err(ProcError::NotFound(path))
+                if path.as_ref().is_some_and(|path| path.exists()) || self.bytes("stat").is_none() =>
+            {
+                return Ok(0);
+            }
+            Err(error) => Err(io::Error::other(error)),
+        };
+        match read {
+            Err(error) if gone(&error) => Ok(0),
+            Err(error) => Err(error),
+            Ok(_) => {
+                let kilobytes = number_after(&String::from_utf8_lossy(&bytes), "Pss:");
+                Ok(kilobytes.unwrap_or_default() * 1024)
+            }
+        }
+    }
+
+    /// Its first descriptors with what they are; none where they may not be read.
+    pub(super) fn descriptors(&self, most: usize) -> Vec<(i32, FDTarget)> {
+        let all = self.0.fd().into_iter().flatten().take(most).flatten();
+        all.map(|descriptor| (descriptor.fd, descriptor.target)).collect()
+    }
+
     /// A file's bytes: the crate's own parsers of text refuse names that are no UTF-8.
-    fn bytes(&self, file: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self, file: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(2048);
         read_whole(self.0.open_relative(file).ok()?, &mut bytes).ok()?;
         Some(bytes)
@@ -125,6 +170,27 @@ mod tests {
         assert!(files.resident_bytes > 0 && files.virtual_bytes > files.resident_bytes);
         assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && settings.max_fds.unwrap() > 3);
         assert!(boot_time(Path::new("/proc")).unwrap() > 1_000_000_000);
+    }
+
+    #[test]
+    fn memory_that_is_gone_is_none_and_memory_that_is_hidden_an_error() {
+        let own = ProcessDirectory::open(Path::new("/proc"), "self").unwrap();
+        assert!(own.proportional_bytes().unwrap() > 0);
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let ended = ProcessDirectory::open(Path::new("/proc"), &child.id().to_string()).unwrap();
+        for _ in 0..500 {
+            if ended.0.stat().unwrap().state == 'Z' {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(ended.proportional_bytes().unwrap(), 0, "not waited for yet");
+        child.wait().unwrap();
+        assert_eq!(ended.proportional_bytes().unwrap(), 0, "nothing is left of it");
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("7")).unwrap();
+        std::fs::write(root.path().join("7/stat"), "").unwrap();
+        assert!(ProcessDirectory::open(root.path(), "7").unwrap().proportional_bytes().is_err());
     }
 
     #[test]

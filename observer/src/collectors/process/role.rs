@@ -1,12 +1,22 @@
 //! Names the role of a process inside its container: its program and the first argument that says what it does.
 //! A role never holds a number, an id, a path or free text of a command line; `role_tests.rs` has a table of examples.
 
-use super::role_words::{
-    APP_SERVERS, INLINE, INTERPRETERS, PARTS, PLAIN_FOLDERS, PLAIN_SCRIPTS, RUN_WORDS, RUNNERS,
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::{
+    files::ProcessDirectory,
+    role_words::{
+        APP_SERVERS, INLINE, INTERPRETERS, PARTS, PLAIN_FOLDERS, PLAIN_SCRIPTS, PYTHONS, RUN_WORDS, RUNNERS,
+    },
 };
 
 /// Longest role, in bytes.
 const LONGEST: usize = 40;
+
+/// The role of a process, as its program and command line tell it.
+pub(super) fn role_of(directory: &ProcessDirectory, comm: &str, command_line: &[u8]) -> String {
+    role(directory.executable().as_os_str().as_bytes(), comm, command_line)
+}
 
 /// The role of a process: `executable` is the path of its program (empty where it may not be read), `comm` its short
 /// name, `command_line` the bytes of `/proc/PID/cmdline`.
@@ -74,7 +84,7 @@ fn script(program: &str, flags_with_value: &[&str], arguments: &[&str]) -> Optio
     let mut rest = arguments.iter();
     let runs = matches!(program, "bun" | "deno");
     while let Some(argument) = rest.next() {
-        let python = matches!(program, "python" | "pypy");
+        let python = PYTHONS.contains(&program);
         if python && argument.starts_with('-') && !argument.starts_with("--") && argument.ends_with('m') {
             let module = clean(rest.next()?);
             return Some(join(&module, launched(&module, rest.as_slice())));
@@ -100,7 +110,7 @@ fn script(program: &str, flags_with_value: &[&str], arguments: &[&str]) -> Optio
 
 /// Code on the command line: Python's own helpers are known by what they import, else nothing is said of it.
 fn inline(program: &str, code: &str) -> Option<String> {
-    if !matches!(program, "python" | "pypy") {
+    if !PYTHONS.contains(&program) {
         return None;
     }
     let module = code.strip_prefix("from multiprocessing.")?.split_ascii_whitespace().next()?;

@@ -35,6 +35,9 @@ pub(super) const INTERPRETERS: &[(&str, &[&str])] = &[
     ("dash", &["-o"]),
 ];
 
+/// Those of [`INTERPRETERS`] that are Python.
+pub(super) const PYTHONS: &[&str] = &["python", "pypy"];
+
 /// Flags after which code stands, not a script.
 pub(super) const INLINE: &[&str] = &["-c", "-e", "-p", "--eval", "--print"];
 

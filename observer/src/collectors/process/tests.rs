@@ -36,8 +36,10 @@ fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollect
     let overflow = LabelOverflow::default();
     fs::create_dir_all(root.join("cgroup")).unwrap();
     let targets = Arc::new(Fixed(Arc::new([target])));
+    let profiles = Profiles::compiled_in().unwrap();
+    let settings = Settings { max_roles, proportional_memory: true, profiles };
     let collector =
-        ProcessCollector::new(targets, proc_root.to_owned(), Arc::new(mounts), overflow.clone(), max_roles);
+        ProcessCollector::new(targets, proc_root.to_owned(), Arc::new(mounts), overflow.clone(), settings);
     (collector, overflow)
 }
 
@@ -80,7 +82,15 @@ fn a_live_process_reads_as_proc_says() {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    let text = scrape(&collector);
+    // What it shares with processes that come and go changes all the time: what stood still was the same meanwhile.
+    let share = || own.smaps_rollup().unwrap().memory_map_rollup.0[0].extension.map["Pss"];
+    let (text, share) = (0..500)
+        .find_map(|_| {
+            let before = share();
+            let text = scrape(&collector);
+            (share() == before).then_some((text, before))
+        })
+        .unwrap();
     let series = |metric: &str| {
         value(&text, &format!("chat_{metric}{{container=\"c\",app=\"\",process=\"sleep\"")).unwrap()
     };
@@ -101,6 +111,7 @@ fn a_live_process_reads_as_proc_says() {
     exact("process_start_time_seconds", boot_time + times.starttime as f64 / ticks_per_second);
     exact("process_resident_memory_bytes", memory.vmrss.unwrap() as f64 * 1024.0);
     exact("process_virtual_memory_bytes", times.vsize as f64);
+    exact("process_proportional_memory_bytes", share as f64);
     exact("process_cpu_seconds_total", times.stime as f64 / ticks_per_second);
     exact("process_context_switches_total", memory.nonvoluntary_ctxt_switches.unwrap() as f64);
     exact("process_io_bytes_total", own.io().unwrap().read_bytes as f64);
@@ -115,6 +126,7 @@ fn write_process(root: &Path, pid: u32, start: u64, name: &str, user_ticks: u64)
     fs::write(directory.join("stat"), line).unwrap();
     fs::write(directory.join("status"), "VmRSS:\t4 kB\nvoluntary_ctxt_switches:\t1\n").unwrap();
     fs::write(directory.join("cmdline"), format!("{name}\0")).unwrap();
+    fs::write(directory.join("smaps_rollup"), "Rss:   9 kB\nPss:   3 kB\n").unwrap();
     fs::write(directory.join("io"), format!("read_bytes: {user_ticks}\nwrite_bytes: 0\n")).unwrap();
 }
 
@@ -155,7 +167,48 @@ fn totals_never_fall_when_processes_exit_or_pids_are_used_again() {
     list("");
     expect(0.0, 95.0);
     let states = collector.states.lock().unwrap();
-    assert!(states.values().all(|state| state.processes.is_empty()), "dead processes are forgotten");
+    assert!(states.values().all(|state| !state.remembers_processes()), "dead processes are forgotten");
+}
+
+const RESTARTS: &str = "chat_process_restarts_total{container=\"c\",app=\"\",process=\"web\"}";
+const SHARE: &str = "chat_process_proportional_memory_bytes{container=\"c\",app=\"\",process=\"web\"}";
+
+#[test]
+fn a_process_in_the_place_of_another_is_a_restart_and_a_new_run_is_none() {
+    let root = tempfile::tempdir().unwrap();
+    let proc_root = root.path().join("proc");
+    let (collector, _) = collector(root.path(), &proc_root, MAX_ROLES);
+    let run = |pids: &[u32]| {
+        let list = pids.iter().map(u32::to_string).collect::<Vec<_>>().join("\n");
+        fs::write(root.path().join("cgroup/cgroup.procs"), list).unwrap();
+        for pid in pids {
+            write_process(root.path(), *pid, 100 + u64::from(*pid), "web", 1);
+        }
+        value(&scrape(&collector), RESTARTS)
+    };
+    assert_eq!(run(&[7, 8]), Some(0.0));
+    assert_eq!(run(&[7, 8, 9]), Some(0.0), "one more");
+    assert_eq!(run(&[7, 9]), Some(0.0), "one has ended");
+    assert_eq!(run(&[7, 9, 10]), Some(1.0));
+    assert_eq!(run(&[11, 12, 13]), Some(4.0), "all between two scrapes");
+    assert_eq!(run(&[]), Some(4.0));
+    assert_eq!(run(&[14, 15, 16]), Some(4.0), "the target starts again");
+    assert_eq!(run(&[14, 15, 17]), Some(5.0));
+}
+
+#[test]
+fn a_share_that_may_not_be_read_leaves_the_role_without_a_sum() {
+    let root = tempfile::tempdir().unwrap();
+    let proc_root = root.path().join("proc");
+    let (collector, _) = collector(root.path(), &proc_root, MAX_ROLES);
+    fs::write(root.path().join("cgroup/cgroup.procs"), "7\n8\n").unwrap();
+    write_process(root.path(), 7, 100, "web", 1);
+    write_process(root.path(), 8, 100, "web", 1);
+    assert_eq!(value(&scrape(&collector), SHARE), Some(6144.0));
+    fs::remove_file(proc_root.join("8/smaps_rollup")).unwrap();
+    assert_eq!(value(&scrape(&collector), SHARE), None, "less than all would be wrong");
+    fs::write(root.path().join("cgroup/cgroup.procs"), "").unwrap();
+    assert_eq!(value(&scrape(&collector), SHARE), Some(0.0));
 }
 
 #[test]

@@ -11,6 +11,20 @@ pub(super) struct Totals {
     pub(super) voluntary_switches: u64,
     pub(super) involuntary_switches: u64,
     pub(super) io: Option<(u64, u64)>,
+    /// Of a role only.
+    pub(super) restarts: u64,
+}
+
+/// Memory with shared pages divided among the processes that map them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Proportional {
+    /// Not asked for.
+    #[default]
+    NotRead,
+    /// Of a process, or of one of the role's, it may not be read; then there is no sum.
+    Refused,
+    /// What the kernel says, in bytes.
+    Bytes(u64),
 }
 
 /// The live processes of a role, summed.
@@ -18,6 +32,7 @@ pub(super) struct Totals {
 pub(super) struct Sums {
     pub(super) processes: u64,
     pub(super) resident_bytes: u64,
+    pub(super) proportional: Proportional,
     pub(super) virtual_bytes: u64,
     pub(super) open_fds: Option<u64>,
     pub(super) max_fds: Option<u64>,
@@ -33,6 +48,7 @@ impl Totals {
             voluntary_switches: files.voluntary_switches,
             involuntary_switches: files.involuntary_switches,
             io: files.io,
+            restarts: 0,
         }
     }
 
@@ -51,10 +67,27 @@ impl Totals {
     }
 }
 
+impl Proportional {
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Bytes(one), Self::Bytes(other)) => Self::Bytes(one + other),
+            (Self::Refused, _) | (_, Self::Refused) => Self::Refused,
+            (Self::NotRead, known) | (known, Self::NotRead) => known,
+        }
+    }
+}
+
 impl Sums {
-    pub(super) fn add(&mut self, files: &ProcessFiles, max_fds: Option<u64>) {
+    /// Of a role without a live process.
+    pub(super) fn none(proportional: bool) -> Self {
+        let proportional = if proportional { Proportional::Bytes(0) } else { Proportional::NotRead };
+        Self { proportional, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, files: &ProcessFiles, max_fds: Option<u64>, proportional: Proportional) {
         self.processes += 1;
         self.resident_bytes += files.resident_bytes;
+        self.proportional = self.proportional.and(proportional);
         self.virtual_bytes += files.virtual_bytes;
         self.threads += files.threads;
         if let Some(open_fds) = files.open_fds {
@@ -67,4 +100,17 @@ impl Sums {
 
 fn lowest(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     one.into_iter().chain(other).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_that_may_not_be_read_leaves_no_sum() {
+        let bytes = Proportional::Bytes;
+        assert_eq!(Proportional::NotRead.and(bytes(3)).and(bytes(4)), bytes(7));
+        assert_eq!(bytes(3).and(Proportional::Refused).and(bytes(4)), Proportional::Refused);
+        assert_eq!(Proportional::default().and(Proportional::NotRead), Proportional::NotRead);
+    }
 }
