@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod demo;
 pub mod docker;
+pub mod guest;
 pub mod http;
 pub mod metrics;
 pub mod namespace;

@@ -136,18 +136,32 @@ fn load_program(
 pub(super) fn reason(error: &anyhow::Error) -> String {
     if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
         let log = verifier_log.to_string();
-        // What the verifier counts at the end says nothing of why it refused.
-        let counts = ["processed ", "stack depth ", "verification time "];
-        let says = |line: &&str| !line.is_empty() && !counts.iter().any(|count| line.starts_with(count));
-        let last = log.lines().rfind(says);
-        return last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
+        return last_words(&log).map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
     }
     error.chain().last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The line of the verifier's log before its statistics (kernel/bpf/verifier.c, `print_verification_stats`).
+fn last_words(log: &str) -> Option<&str> {
+    let is_statistic = |line: &str| {
+        ["verification time ", "stack depth ", "processed "]
+            .iter()
+            .any(|beginning| line.starts_with(beginning))
+    };
+    log.lines().rfind(|line| !line.is_empty() && !is_statistic(line))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_the_line_before_the_statistics() {
+        let log = "Func#1 is safe\n53: (85) call bpf_sk_storage_get#107\nunknown func bpf_sk_storage_get#107\n\
+            verification time 12 usec\nstack depth 0+0\nprocessed 54 insns (limit 1000000)\n\n";
+        assert_eq!(last_words(log), Some("unknown func bpf_sk_storage_get#107"));
+        assert_eq!(last_words("processed 0 insns\n"), None);
+    }
 
     #[test]
     fn the_table_and_the_object_name_the_same_programs() {

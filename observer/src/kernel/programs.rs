@@ -159,3 +159,38 @@ pub struct ProgramState {
     /// Why not; empty where it does.
     pub reason: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use super::*;
+
+    /// The names in the first column of `table`'s rows.
+    fn first_column(table: &str) -> BTreeSet<&str> {
+        table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+            .map(|(name, _)| name)
+            .collect()
+    }
+
+    #[test]
+    fn the_document_of_kernels_was_written_for_these_programs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/kernels.md");
+        let document = fs::read_to_string(path).unwrap();
+        let (before, rest) = document.split_once("<!-- begin: cargo xtask kernels --write -->").unwrap();
+        let (tried, _) = rest.split_once("<!-- end: cargo xtask kernels --write -->").unwrap();
+        let programs: BTreeSet<&str> = PROGRAMS.iter().map(|program| program.name).collect();
+        let mend = "run `cargo xtask kernels --write`";
+        assert_eq!(first_column(tried), programs, "docs/kernels.md is out of date: {mend}");
+        for program in PROGRAMS {
+            assert!(before.contains(&format!("| `{}` |", program.name)), "{} is not described", program.name);
+            if program.required {
+                let row = tried.lines().find(|line| line.starts_with(&format!("| `{}`", program.name)));
+                assert!(row.is_some_and(|row| !row.contains("refused")), "{row:?}");
+            }
+        }
+        assert!(!tried.contains("**failed**"), "a test failed on some kernel: mend it and {mend}");
+    }
+}
