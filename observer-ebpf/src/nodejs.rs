@@ -125,14 +125,21 @@ fn nodejs_gc_begin(ctx: ProbeContext) -> u32 {
         Some(2) => Pause::MinorMarkCompact,
         _ => return 0,
     };
-    if let Some(thread) = begin(kind as u32) {
+    // A collection inside of another's last callbacks takes its place, as it does in what Node.js tells.
+    if let Some(thread) = thread() {
         // SAFETY: a value of the map, which only this thread writes.
-        unsafe { (*thread).kind = kind as u32 };
+        unsafe {
+            (*thread).pause_ns[Pause::Scavenge as usize] = 0;
+            (*thread).pause_ns[Pause::MinorMarkCompact as usize] = 0;
+            (*thread).pause_ns[Pause::MarkCompact as usize] = 0;
+            (*thread).kind = kind as u32;
+        }
+        begin(kind as u32);
     }
     0
 }
 
-/// `Heap::PerformGarbageCollection` returns.
+/// `GlobalHandles::PostGarbageCollectionProcessing` returns, the last step of a collection in these versions.
 #[uretprobe]
 fn nodejs_gc_end(_ctx: RetProbeContext) -> u32 {
     if let Some(thread) = THREADS.get_ptr(bpf_get_current_pid_tgid()) {
@@ -189,7 +196,7 @@ fn process_started(_ctx: BtfTracePointContext) -> i32 {
 
 /// Of two places that tell of the same begin, the first counts.
 #[inline(always)]
-fn begin(kind: u32) -> Option<*mut Thread> {
+fn begin(kind: u32) -> Option<()> {
     let thread = thread()?;
     // SAFETY: a value of the map, which only this thread writes; the index is inside.
     let began = unsafe { pause(thread, kind) };
@@ -199,7 +206,7 @@ fn begin(kind: u32) -> Option<*mut Thread> {
             *began = bpf_ktime_get_ns();
         }
     }
-    Some(thread)
+    Some(())
 }
 
 #[inline(always)]

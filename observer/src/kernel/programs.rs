@@ -113,7 +113,7 @@ pub const PROGRAMS: &[Program] = &[
     },
     Program {
         name: "nodejs_gc_end",
-        hook: Hook::NodeJs("the return of v8::internal::Heap::PerformGarbageCollection"),
+        hook: Hook::NodeJs("the return of v8::internal::GlobalHandles::PostGarbageCollectionProcessing"),
         required: false,
         without: "garbage collections are not counted",
     },

@@ -25,7 +25,7 @@ pub enum Probe {
     PauseEnd,
     /// A collection begins.
     GcBegin,
-    /// It ends, at the return of the same function.
+    /// It ends, at the return of the function that runs last.
     GcEnd,
     /// A step of incremental marking begins.
     MarkBegin,
@@ -115,7 +115,7 @@ impl Executable {
         );
         if !of_all_kinds.into_iter().all(tells) {
             // The compiler has copied the calls of callbacks into the functions around them.
-            let collect = [&functions.collect, &functions.collect];
+            let collect = [&functions.collect, &functions.collected];
             let reason = if functions.collect_otherwise { OTHER_ARGUMENTS } else { lacking };
             executable.pair(elf, collect, [Probe::GcBegin, Probe::GcEnd], reason);
             let mark = [&functions.mark_begin, &functions.mark_end];

@@ -13,6 +13,8 @@ const COLLECT_GARBAGE: &str = "_ZN2v88internal4Heap14CollectGarbageENS0_15Alloca
 const COLLECT: &str = "_ZN2v88internal4Heap24PerformGarbageCollectionENS0_16GarbageCollectorE";
 /// Another order of arguments: the collector is not the first, and what is, is not known.
 const COLLECT_OTHERWISE: &str = "_ZN2v88internal4Heap24PerformGarbageCollectionE";
+/// `v8::internal::GlobalHandles::PostGarbageCollectionProcessing(…`: weak callbacks, at the end of a collection.
+const COLLECTED: &str = "_ZN2v88internal13GlobalHandles31PostGarbageCollectionProcessingE";
 const SIZE: &str = "_ZN2v88internal4Heap13SizeOfObjectsEv";
 const MARK_BEGIN: &str = "_ZN2v88internal4Heap41InvokeIncrementalMarkingPrologueCallbacksEv";
 const MARK_END: &str = "_ZN2v88internal4Heap41InvokeIncrementalMarkingEpilogueCallbacksEv";
@@ -38,6 +40,7 @@ pub(super) struct Functions {
     pub(super) stripped: bool,
     pub(super) collect_garbage: Vec<Function>,
     pub(super) collect: Vec<Function>,
+    pub(super) collected: Vec<Function>,
     /// Whether there is such a function, with arguments that are not known.
     pub(super) collect_otherwise: bool,
     pub(super) size: Vec<Function>,
@@ -84,6 +87,7 @@ impl Functions {
             _ if name.starts_with(PAUSE_BEGIN) => &mut self.pause_begin,
             _ if name.starts_with(PAUSE_END) => &mut self.pause_end,
             _ if name.starts_with(COLLECT_GARBAGE) => &mut self.collect_garbage,
+            _ if name.starts_with(COLLECTED) => &mut self.collected,
             _ if name.starts_with(COLLECT) => &mut self.collect,
             _ if name.starts_with(COLLECT_OTHERWISE) => {
                 self.collect_otherwise = true;
