@@ -114,6 +114,8 @@ impl Probes for Kernel {
                 Err(error) => refused.push((point.probe, load::reason(&error))),
             }
         }
+        // Reading the executable's symbols before this took tens of megabytes.
+        sys::trim_memory();
         (links, refused)
     }
 }
