@@ -25,7 +25,7 @@ use crate::{
         probe::{self, Verdict},
     },
     profiles::Profiles,
-    server::{self, Readiness, Sources},
+    server::{self, Endpoint, Readiness, Sources},
     targets::{self, Handle, Inventory, cgroups::Hierarchy},
 };
 
@@ -51,8 +51,7 @@ pub fn target_settings(config: &Config) -> targets::Settings {
 /// Runs until SIGTERM or SIGINT. `kernel_log`: also logs what the kernel half says of itself.
 pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
-    let listener = server::bind(config.listen).await?;
-    let address = listener.local_addr()?;
+    let endpoint = Endpoint::open(config).await?;
     require_host()?;
     let hierarchy = Hierarchy::find(Path::new(PROC))?;
     let profiles = Profiles::load(&config.profiles.files)?;
@@ -101,10 +100,10 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
     let sources =
         Sources { scrape: Arc::new(move || scraper.scrape()), targets: Arc::new(handle), readiness };
-    tracing::info!(url = format!("http://{address}/metrics"), "listening");
+    tracing::info!(url = %endpoint, "listening");
     let working = async {
         tokio::join!(
-            server::serve(listener, &config.server, sources, stopped(stop.clone())),
+            server::serve(endpoint, &config.server, sources, stopped(stop.clone())),
             inventory.run(events, stopped(stop.clone())),
         )
     };

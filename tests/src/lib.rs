@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod namespace;
 pub mod pools;
 pub mod process;
+pub mod prometheus;
 pub mod puppet;
 pub mod streams;
 pub mod traffic;
