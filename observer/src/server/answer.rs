@@ -1,7 +1,7 @@
 //! One connection, from its TLS handshake to its last answer.
 //! It ends when it has been idle for too long, whatever it is busy with: shaking hands, sending a head, not reading.
 
-use std::{io, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::Service as _};
