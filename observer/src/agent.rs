@@ -20,6 +20,7 @@ use crate::{
         overflow::LabelOverflow,
     },
     config::Config,
+    confine,
     kernel::{
         Kernel, Loaded, Options,
         probe::{self, Verdict},
@@ -100,6 +101,9 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
     let sources =
         Sources { scrape: Arc::new(move || scraper.scrape()), targets: Arc::new(handle), readiness };
+    if let Err(error) = confine::refuse_system_calls() {
+        tracing::warn!(error = format!("{error:#}"), "system calls are not filtered; everything else works");
+    }
     tracing::info!(url = %endpoint, "listening");
     let working = async {
         tokio::join!(

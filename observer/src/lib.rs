@@ -6,6 +6,7 @@ pub mod cli;
 pub mod collectors;
 pub mod commands;
 pub mod config;
+pub mod confine;
 pub mod exchanges;
 pub mod kernel;
 pub mod logging;

@@ -29,6 +29,8 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { package: "nodejs", program: Some("node") },
     Tool { package: "npm", program: Some("npm") },
     Tool { package: "wrk", program: Some("wrk") },
+    // A machine of its own for the unit file.
+    Tool { package: "systemd-container", program: Some("systemd-nspawn") },
 ];
 
 /// Whether packages can be installed here at all.

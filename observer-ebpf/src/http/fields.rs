@@ -5,7 +5,8 @@ use super::{
     head::is_blank,
     names::{self, FIELDS, Field},
     state::{
-        BAD, CHUNKED, CODED, ENCODED, EVENTS, FRAMING_LINE, Half, LENGTH, LINES_OF_JSON, WEBSOCKET, keep, kept,
+        BAD, CHUNKED, CODED, ENCODED, EVENTS, FRAMING_LINE, Half, LENGTH, LINES_OF_JSON, WEBSOCKET, keep,
+        kept,
     },
     words::{LOWER, TOPS, decimal, first, leading_digits, matches, power_of_ten},
 };

@@ -7,8 +7,8 @@ use super::{
     length,
     names::FIELDS,
     state::{
-        BAD, CARRY, DATA, FRAMING_LINE, FRESH, Half, LINES, LOAD, LOST, POSITIONS, REQUEST, RESPONSE, SKIPPING,
-        Stage, keep, kept,
+        BAD, CARRY, DATA, FRAMING_LINE, FRESH, Half, LINES, LOAD, LOST, POSITIONS, REQUEST, RESPONSE,
+        SKIPPING, Stage, keep, kept,
     },
     words::{LOWER, between, first, last, matches},
 };

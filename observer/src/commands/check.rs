@@ -5,6 +5,7 @@ use std::{io::Write, os::unix::net::UnixStream, path::Path};
 
 use crate::{
     config::Config,
+    confine,
     kernel::probe::{self, Finding, Verdict},
 };
 
@@ -15,6 +16,8 @@ pub fn check(out: &mut impl Write, config: &Config) -> anyhow::Result<bool> {
         findings.extend(probe::programs());
     }
     findings.extend(config.docker.socket().map(docker));
+    // Last: this process has it too from then on.
+    findings.push(confinement());
     for Finding { subject, verdict, found, mend } in &findings {
         let word = match verdict {
             Verdict::Pass => "pass",
@@ -43,6 +46,26 @@ pub fn check(out: &mut impl Write, config: &Config) -> anyhow::Result<bool> {
 
 fn able(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.verdict != Verdict::Fail)
+}
+
+/// Gives up what `observer run` gives up, to see whether that is possible here.
+fn confinement() -> Finding {
+    let done = confine::give_up_privileges().and_then(|()| confine::refuse_system_calls());
+    match done {
+        Ok(()) => Finding::pass(
+            "confinement",
+            format!(
+                "all capabilities but {} given up, no new privileges, {} system calls refused",
+                confine::NEEDED.len(),
+                confine::REFUSED.len()
+            ),
+        ),
+        Err(error) => Finding::warn(
+            "confinement",
+            format!("{error:#}"),
+            "the agent runs without; confine it from outside, as deploy/systemd/observer.service does",
+        ),
+    }
 }
 
 fn docker(socket: &Path) -> Finding {

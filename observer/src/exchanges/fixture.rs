@@ -68,10 +68,9 @@ pub(crate) fn ahead(of: &Exchange) -> (RequestAhead, Exchange) {
         id,
         started_ns,
         request_bytes,
-        flags: 0,
         path_length,
         method,
-        padding: [0; 3],
+        padding: [0; 5],
         path,
     };
     let rest = Exchange {

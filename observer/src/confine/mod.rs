@@ -1,0 +1,41 @@
+//! What the agent gives up: capabilities that it has no call for, new privileges, and system calls that it never makes.
+//! What stays is what later targets need; whoever gets hold of the agent has no more than that.
+
+mod capabilities;
+mod system_calls;
+
+use anyhow::Context as _;
+use rustix::{
+    process::{Resource, Rlimit, setrlimit},
+    thread::set_no_new_privs,
+};
+
+pub use self::{capabilities::NEEDED, system_calls::REFUSED};
+
+/// Gives up capabilities and new privileges, of this thread and of those that it will start: to be called before any
+/// other thread is there.
+///
+/// # Errors
+/// Where the kernel refuses to take a privilege away.
+pub fn give_up_privileges() -> anyhow::Result<()> {
+    raise_memory_limit();
+    capabilities::drop_others().context("cannot give up capabilities")?;
+    set_no_new_privs(true).context("cannot give up new privileges")
+}
+
+/// Refuses system calls that the agent never makes, in all threads: to be called when its port is open.
+///
+/// # Errors
+/// Where this kernel has no filters of system calls (`CONFIG_SECCOMP_FILTER`).
+pub fn refuse_system_calls() -> anyhow::Result<()> {
+    system_calls::refuse().context("cannot filter system calls; the kernel needs CONFIG_SECCOMP_FILTER")
+}
+
+/// Before Linux 5.11 maps count as locked memory, and the limit can be raised only before the capability to do so is
+/// gone. Where that is not allowed the maps may still fit; whether they do is seen when they are made.
+fn raise_memory_limit() {
+    let unlimited = Rlimit { current: None, maximum: None };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        tracing::debug!(%error, "the limit of locked memory stays");
+    }
+}

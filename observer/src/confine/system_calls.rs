@@ -1,0 +1,151 @@
+//! System calls that the agent never makes and that an intruder would: they fail with EPERM in every thread.
+//! What is refused is listed, and not what is allowed: libraries change their harmless calls with every release.
+
+use std::{collections::BTreeMap, env::consts::ARCH};
+
+use anyhow::Context as _;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter_all_threads,
+};
+
+/// Refused whatever their arguments: names as in the manual, and numbers of this architecture.
+pub const REFUSED: &[(&str, libc::c_long)] = &[
+    // To start a program, or to become another.
+    ("execve", libc::SYS_execve),
+    ("execveat", libc::SYS_execveat),
+    // openat2() has its flags in memory, where no filter sees them.
+    ("openat2", libc::SYS_openat2),
+    ("setuid", libc::SYS_setuid),
+    ("setgid", libc::SYS_setgid),
+    ("setreuid", libc::SYS_setreuid),
+    ("setregid", libc::SYS_setregid),
+    ("setresuid", libc::SYS_setresuid),
+    ("setresgid", libc::SYS_setresgid),
+    ("setfsuid", libc::SYS_setfsuid),
+    ("setfsgid", libc::SYS_setfsgid),
+    ("setgroups", libc::SYS_setgroups),
+    ("capset", libc::SYS_capset),
+    // To change another process, which CAP_SYS_PTRACE would allow.
+    ("ptrace", libc::SYS_ptrace),
+    ("process_vm_writev", libc::SYS_process_vm_writev),
+    ("process_madvise", libc::SYS_process_madvise),
+    ("kill", libc::SYS_kill),
+    ("pidfd_send_signal", libc::SYS_pidfd_send_signal),
+    // To connect: the port is open by now, and Docker's socket is a Unix socket, for which see below.
+    ("listen", libc::SYS_listen),
+    ("bind", libc::SYS_bind),
+    // To change files, or what is mounted; but a Unix socket that it listens on is removed at its end.
+    ("renameat2", libc::SYS_renameat2),
+    ("linkat", libc::SYS_linkat),
+    ("symlinkat", libc::SYS_symlinkat),
+    ("mkdirat", libc::SYS_mkdirat),
+    ("mknodat", libc::SYS_mknodat),
+    ("truncate", libc::SYS_truncate),
+    ("ftruncate", libc::SYS_ftruncate),
+    ("fallocate", libc::SYS_fallocate),
+    ("fchmod", libc::SYS_fchmod),
+    ("fchmodat", libc::SYS_fchmodat),
+    ("fchown", libc::SYS_fchown),
+    ("fchownat", libc::SYS_fchownat),
+    ("open_by_handle_at", libc::SYS_open_by_handle_at),
+    ("mount", libc::SYS_mount),
+    ("umount2", libc::SYS_umount2),
+    ("move_mount", libc::SYS_move_mount),
+    ("open_tree", libc::SYS_open_tree),
+    ("fsopen", libc::SYS_fsopen),
+    ("pivot_root", libc::SYS_pivot_root),
+    ("chroot", libc::SYS_chroot),
+    ("setns", libc::SYS_setns),
+    ("unshare", libc::SYS_unshare),
+    // To change the host.
+    ("init_module", libc::SYS_init_module),
+    ("finit_module", libc::SYS_finit_module),
+    ("delete_module", libc::SYS_delete_module),
+    ("kexec_load", libc::SYS_kexec_load),
+    ("kexec_file_load", libc::SYS_kexec_file_load),
+    ("reboot", libc::SYS_reboot),
+    ("settimeofday", libc::SYS_settimeofday),
+    ("clock_settime", libc::SYS_clock_settime),
+    ("sethostname", libc::SYS_sethostname),
+    ("setdomainname", libc::SYS_setdomainname),
+    ("swapon", libc::SYS_swapon),
+    ("swapoff", libc::SYS_swapoff),
+    // To go around filters, and doors of the kernel that were often left open.
+    ("io_uring_setup", libc::SYS_io_uring_setup),
+    ("userfaultfd", libc::SYS_userfaultfd),
+    ("keyctl", libc::SYS_keyctl),
+    ("add_key", libc::SYS_add_key),
+    ("request_key", libc::SYS_request_key),
+    ("personality", libc::SYS_personality),
+];
+
+/// Those that only older architectures have, each with an argument less than its successor.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[libc::c_long] = &[
+    libc::SYS_creat,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_link,
+    libc::SYS_symlink,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_mknod,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
+    libc::SYS_fork,
+    libc::SYS_vfork,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER: &[libc::c_long] = &[];
+
+/// The calls that open a file by its path, and which of their arguments is the flags.
+#[cfg(target_arch = "x86_64")]
+const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2), (libc::SYS_open, 1)];
+#[cfg(not(target_arch = "x86_64"))]
+const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
+
+/// Filters the calls of all threads of the process.
+pub(super) fn refuse() -> anyhow::Result<()> {
+    apply_filter_all_threads(&program()?).context("seccomp()")
+}
+
+fn program() -> anyhow::Result<BpfProgram> {
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED
+        .iter()
+        .map(|(_, number)| *number)
+        .chain(OLDER.iter().copied())
+        .map(|n| (n, Vec::new()))
+        .collect();
+    // Any socket but a Unix one; and opening for writing, whose two access modes are bits of the flags.
+    rules.insert(libc::SYS_socket, vec![rule(0, SeccompCmpOp::Ne, libc::AF_UNIX.cast_unsigned().into())?]);
+    for (call, flags) in OPENING {
+        let writes = [libc::O_WRONLY, libc::O_RDWR].map(|mode| {
+            let mask = u64::from(libc::O_ACCMODE.cast_unsigned());
+            rule(*flags, SeccompCmpOp::MaskedEq(mask), mode.cast_unsigned().into())
+        });
+        rules.insert(*call, writes.into_iter().collect::<anyhow::Result<_>>()?);
+    }
+    let architecture =
+        TargetArch::try_from(ARCH).with_context(|| format!("no filter is known for {ARCH}"))?;
+    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture)?;
+    Ok(filter.try_into()?)
+}
+
+/// Matches where the argument compares so with `value`.
+fn rule(argument: u8, compares: SeccompCmpOp, value: u64) -> anyhow::Result<SeccompRule> {
+    let condition = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, compares, value)?;
+    Ok(SeccompRule::new(vec![condition])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_filter_for_this_architecture() {
+        assert!(program().unwrap().len() > REFUSED.len());
+    }
+}

@@ -1,0 +1,102 @@
+//! What the agent gave up is gone: in each of its threads, and for whoever makes calls from inside it.
+//! The calls are made by this test's own program, started again and confined as the agent is.
+
+use std::{
+    env, fs,
+    io::ErrorKind,
+    net::{TcpListener, TcpStream, UdpSocket},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use observer::confine;
+use tests::{agent::Agent, cgroup::Cgroup, process::PATIENCE};
+
+/// Set for the program that is confined: the port of a listener that it may not reach.
+const PORT: &str = "CONFINED_PORT";
+
+/// The capabilities that stay, as a mask (include/uapi/linux/capability.h): those of the unit file.
+const KEPT: u64 = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 38 | 1 << 39;
+
+#[test]
+fn each_thread_of_the_agent_has_given_up_what_it_does_not_need() -> Result<()> {
+    let first = Cgroup::create("confined")?;
+    let pattern = first.selector();
+    let agent = Agent::start(["--docker-socket", "", "--target", &pattern])?;
+    let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()))?;
+    let mut seen = 0;
+    for task in tasks {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| format!("no {name} in {status}"))
+        };
+        for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
+            let mask = u64::from_str_radix(field(set)?, 16)?;
+            ensure!(mask == KEPT, "{set} {mask:x} instead of {KEPT:x}");
+        }
+        ensure!(u64::from_str_radix(field("CapAmb:")?, 16)? == 0, "{status}");
+        ensure!(field("NoNewPrivs:")? == "1" && field("Seccomp:")? == "2", "{status}");
+        seen += 1;
+    }
+    ensure!(seen > 2, "{seen} threads");
+    Ok(())
+}
+
+#[test]
+fn a_target_that_comes_later_is_still_attached_to() -> Result<()> {
+    let parent = Cgroup::create("confined-later")?;
+    let agent = Agent::start(["--docker-socket", "", "--target", &format!("{}/later", parent.selector())])?;
+    let before = agent.scrape()?.sum("observer_targets", &[("state", "observed")]);
+    ensure!(before < 0.5, "{before} targets before there is one");
+    let later = parent.path().join("later");
+    fs::create_dir(&later)?;
+    let observed = agent
+        .scrape_until(PATIENCE, |metrics| metrics.sum("observer_targets", &[("state", "observed")]) > 0.5)?;
+    ensure!(observed.sum("observer_targets", &[("state", "observed")]) > 0.5, "it was not attached to");
+    fs::remove_dir(&later)?;
+    Ok(())
+}
+
+#[test]
+fn forbidden_calls_from_inside_are_refused() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut inside = Command::new(env::current_exe()?);
+    inside.args(["--exact", "makes_forbidden_calls", "--ignored", "--nocapture"]);
+    let ran = inside.env(PORT, listener.local_addr()?.port().to_string()).output()?;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    ensure!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
+    ensure!(said.contains("1 passed"), "it did not run: {said}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "confines its own process; started by the test above"]
+fn makes_forbidden_calls() -> Result<()> {
+    let port: u16 = env::var(PORT).context("started by another test only")?.parse()?;
+    let folder = env::temp_dir();
+    let file = folder.join(format!("confined-{}", std::process::id()));
+    // What is refused works before, so that it is the confinement that refuses.
+    fs::write(&file, "before")?;
+    TcpStream::connect(("127.0.0.1", port))?;
+    ensure!(Command::new("true").status()?.success(), "`true` fails");
+
+    confine::give_up_privileges()?;
+    confine::refuse_system_calls()?;
+    ensure!(fs::read_to_string(&file)? == "before", "reading is not refused");
+    for (call, error) in [
+        ("open for writing", fs::write(&file, "after").err()),
+        ("open for appending", fs::OpenOptions::new().append(true).open(&file).err()),
+        ("create a folder", fs::create_dir(folder.join("confined")).err()),
+        ("connect", TcpStream::connect(("127.0.0.1", port)).err()),
+        ("listen", TcpListener::bind("127.0.0.1:0").err()),
+        ("a socket of another kind", UdpSocket::bind("127.0.0.1:0").err()),
+        ("exec", Command::new("true").status().err()),
+    ] {
+        let kind = error.with_context(|| format!("{call} is not refused"))?.kind();
+        ensure!(kind == ErrorKind::PermissionDenied, "{call}: {kind}");
+    }
+    ensure!(fs::read_to_string(&file)? == "before", "the file was changed");
+    fs::remove_file(&file)?;
+    Ok(())
+}
