@@ -86,12 +86,12 @@ impl Bed {
             params.distinguished_name.push(DnType::CommonName, format!("{name} of a test of observer"));
             Ok(params)
         };
-        let mut signer = named(authority)?;
-        signer.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let mut root = named(authority)?;
+        root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let signing_key = KeyPair::generate()?;
-        self.write(&format!("{authority}.crt"), &signer.self_signed(&signing_key)?.pem())?;
+        self.write(&format!("{authority}.crt"), &root.self_signed(&signing_key)?.pem())?;
         let key = KeyPair::generate()?;
-        let signed = named(subject)?.signed_by(&key, &Issuer::new(signer, signing_key))?;
+        let signed = named(subject)?.signed_by(&key, &Issuer::new(root, signing_key))?;
         self.write(&format!("{subject}.crt"), &signed.pem())?;
         self.write(&format!("{subject}.key"), &key.serialize_pem())
     }

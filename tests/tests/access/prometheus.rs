@@ -15,7 +15,7 @@ struct Jobs {
 }
 
 impl Jobs {
-    /// A job with `settings` as in scrape_config of Prometheus' documentation, in which `{}` stands for the bed's folder.
+    /// A job with `settings` as Prometheus documents its `scrape_config`, in which `{}` stands for the bed's folder.
     fn add(&mut self, bed: &Bed, agent: &Guarded, name: &str, settings: &str, up: bool) -> Result<()> {
         let settings = settings.replace("{}", bed.path("").trim_end_matches('/'));
         let address = agent.address()?;

@@ -28,14 +28,15 @@ fn only_the_networks_of_the_list_are_let_in() -> Result<()> {
         ("127.1.2.4", false),
     ] {
         let asked = ["--interface", source, &agent.url];
-        if admitted {
-            granted(&asked)?
-        } else {
-            closed(&CLOSED, &asked)?
-        }
         // No field of a request makes an address.
         let forged = ["--interface", source, "--header", "X-Forwarded-For: 127.1.2.3", &agent.url];
-        if admitted { granted(&forged)? } else { closed(&CLOSED, &forged)? }
+        for arguments in [&asked[..], &forged] {
+            if admitted {
+                granted(arguments)?;
+            } else {
+                closed(&CLOSED, arguments)?;
+            }
+        }
     }
     agent.process.wait_for("the refusal", PATIENCE, |line| {
         (line.contains("access.networks") && line.contains("127.0.0.1")).then_some(())
