@@ -29,7 +29,7 @@ use crate::{
     },
     nodejs::{Follower, Refused},
     profiles::Profiles,
-    server::{self, Readiness, Sources},
+    server::{self, Endpoint, Readiness, Sources},
     targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
 };
 
@@ -57,8 +57,7 @@ pub fn target_settings(config: &Config) -> targets::Settings {
 /// Runs until SIGTERM or SIGINT. `kernel_log`: also logs what the kernel half says of itself.
 pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let stop = stop_signal()?;
-    let listener = server::bind(config.listen).await?;
-    let address = listener.local_addr()?;
+    let endpoint = Endpoint::open(config).await?;
     require_host()?;
     let hierarchy = Hierarchy::find(Path::new(PROC))?;
     let profiles = Profiles::load(&config.profiles.files)?;
@@ -127,10 +126,10 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     if let Err(error) = confine::refuse_system_calls() {
         tracing::warn!(error = format!("{error:#}"), "system calls are not filtered; everything else works");
     }
-    tracing::info!(url = format!("http://{address}/metrics"), "listening");
+    tracing::info!(url = %endpoint, "listening");
     let working = async {
         tokio::join!(
-            server::serve(listener, &config.server, sources, stopped(stop.clone())),
+            server::serve(endpoint, &config.server, sources, stopped(stop.clone())),
             inventory.run(events, stopped(stop.clone())),
         )
     };

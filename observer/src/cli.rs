@@ -1,7 +1,7 @@
 //! The command line: subcommands, and the flags that are laid over the configuration file.
 //! What a flag refuses, clap reports with the argument and what is allowed, and exits with 2.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{
     Args, Parser, Subcommand,
@@ -10,7 +10,7 @@ use clap::{
 
 use crate::{
     commands::metrics::Format,
-    config::{Config, ConfigError, LogFormat, value},
+    config::{Config, ConfigError, Listen, LogFormat, value},
     profiles::Profiles,
     targets::selector::{GRAMMAR, Selector},
 };
@@ -69,9 +69,9 @@ pub struct Options {
     /// Configuration file; without it the defaults hold
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Address of the HTTP server
-    #[arg(long, global = true, value_name = "ADDRESS:PORT", value_parser = address)]
-    pub listen: Option<SocketAddr>,
+    /// Where the HTTP server listens: ADDRESS:PORT or unix:PATH
+    #[arg(long, global = true, value_name = "ADDRESS:PORT", value_parser = listen)]
+    pub listen: Option<Listen>,
     /// What to observe, in place of the file's `targets.select`
     #[arg(long = "target", global = true, value_name = "SELECTOR", help = target_help())]
     pub targets: Vec<Selector>,
@@ -104,6 +104,7 @@ impl Options {
         lay(&mut config.log.level, log_level);
         lay(&mut config.docker.socket, docker_socket);
         lay(&mut config.metrics.prefix, metrics_prefix);
+        config.check()?;
         // Whoever needs them loads them again; here a mistake is one of the configuration.
         Profiles::load(&config.profiles.files)?;
         Ok(config)
@@ -120,8 +121,10 @@ fn target_help() -> String {
     format!("What to observe, repeatable, in place of the file's list: {GRAMMAR}")
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "allowed: ADDRESS:PORT, such as 127.0.0.1:9435 or [::1]:9435".to_owned())
+fn listen(text: &str) -> Result<Listen, String> {
+    text.parse().map_err(|refused: String| {
+        format!("{refused}; allowed: ADDRESS:PORT or unix:PATH, such as 127.0.0.1:9435 or unix:/run/observer/metrics.sock")
+    })
 }
 
 fn level(text: &str) -> Result<String, String> {
@@ -161,7 +164,7 @@ mod tests {
         let file = file.to_str().unwrap();
 
         let config = load(&["config", "--config", file]);
-        assert_eq!(config.listen.port(), 1111);
+        assert_eq!(config.listen.to_string(), "127.0.0.1:1111");
         assert_eq!(config.metrics.prefix, "file");
         assert_eq!(config.log.level, "info");
 
@@ -210,6 +213,7 @@ mod tests {
             ("--target", "container:[", GRAMMAR),
             ("--listen", "localhost", "127.0.0.1:9435"),
             ("--listen", "127.0.0.1:65536", "127.0.0.1:9435"),
+            ("--listen", "unix:observer.sock", "unix:/run/observer/metrics.sock"),
             ("--log-level", "inof", "off, error, warn"),
             ("--log-format", "xml", "json"),
             ("--metrics-prefix", "a-b", "letters, digits"),

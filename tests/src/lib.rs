@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod nodejs;
 pub mod pools;
 pub mod process;
+pub mod prometheus;
 pub mod puppet;
 pub mod streams;
 pub mod traffic;

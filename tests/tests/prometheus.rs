@@ -3,19 +3,19 @@
 
 use std::{
     fs::{self, File},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::Ipv4Addr,
     path::Path,
     process::{Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 use tempfile::TempDir;
 use tests::{
     agent::Agent,
     cgroup::Cgroup,
     http,
-    process::{Background, PATIENCE, wait_until},
+    process::PATIENCE,
+    prometheus::Prometheus,
     puppet::{self, Puppet},
 };
 
@@ -83,40 +83,13 @@ fn promtool_finds_nothing_wrong() -> Result<()> {
     Ok(())
 }
 
-/// A Prometheus that scrapes `agent` each second, from a folder of its own.
-fn prometheus(agent: SocketAddr, folder: &Path) -> Result<(Background, SocketAddr)> {
-    let config = folder.join("prometheus.yml");
-    let job = format!("{{ job_name: observer, static_configs: [{{ targets: ['{agent}'] }}] }}");
-    fs::write(&config, format!("global: {{ scrape_interval: 1s }}\nscrape_configs: [{job}]\n"))?;
-    // Free now; Prometheus cannot be asked which port it took of its own choice.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
-    let server = Background::start(
-        Command::new("prometheus")
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-            .arg(format!("--web.listen-address={address}"))
-            .arg("--log.level=warn"),
-    )
-    .context("cannot start prometheus: run `cargo xtask setup`")?;
-    Ok((server, address))
-}
-
-/// The values of an instant query; none while there is no answer yet.
-fn query(server: SocketAddr, query: &str) -> Vec<f64> {
-    let answer = http::get(server, &format!("/api/v1/query?query={query}"));
-    let Ok(answer) = answer.and_then(|answer| Ok(serde_json::from_slice::<Value>(&answer.body)?)) else {
-        return Vec::new();
-    };
-    let results = answer.pointer("/data/result").and_then(Value::as_array).cloned().unwrap_or_default();
-    let value = |result: &Value| result.pointer("/value/1")?.as_str()?.parse().ok();
-    results.iter().filter_map(value).collect()
-}
-
 #[test]
 fn a_real_prometheus_scrapes_it_and_answers() -> Result<()> {
     let bed = Bed::new()?;
     let folder = TempDir::new()?;
-    let (mut server, address) = prometheus(bed.agent.address(), folder.path())?;
+    let agent = bed.agent.address();
+    let job = format!("{{ job_name: observer, static_configs: [{{ targets: ['{agent}'] }}] }}");
+    let prometheus = Prometheus::start(&[job], folder.path())?;
     let calls = f64::from(CALLS);
     let name = bed.cgroup.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     for (expression, expected) in [
@@ -133,16 +106,8 @@ fn a_real_prometheus_scrapes_it_and_answers() -> Result<()> {
         // Joined, as dashboards do.
         ("chat_tcp_connections{direction=\"inbound\"}*on(container)chat_target_info".to_owned(), 0.0),
     ] {
-        let encoded = expression.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-        let mut values = Vec::new();
-        let waited = wait_until(&expression, PATIENCE, || {
-            values = query(address, &encoded);
-            Ok(!values.is_empty())
-        });
-        waited.with_context(|| server.output())?;
+        let values = prometheus.query(&expression)?;
         ensure!(values == [expected], "{expression} is {values:?} and not {expected}");
     }
-    ensure!(server.exited()?.is_none(), "Prometheus has ended: {}", server.output());
-    ensure!(server.stop()?.success(), "Prometheus did not stop cleanly");
-    Ok(())
+    prometheus.stop()
 }

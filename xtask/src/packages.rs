@@ -21,6 +21,7 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { package: "busybox-static", program: None },
     Tool { package: "bpftool", program: Some("bpftool") },
     Tool { package: "prometheus", program: Some("prometheus") },
+    Tool { package: "curl", program: Some("curl") },
     Tool { package: "nginx-light", program: Some("nginx") },
     Tool { package: "iptables", program: Some("iptables") },
     Tool { package: "iproute2", program: Some("ip") },

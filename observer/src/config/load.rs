@@ -35,6 +35,9 @@ pub enum ConfigError {
         /// What is wrong and what is allowed.
         message: String,
     },
+    /// Keys that cannot hold together.
+    #[error("{0}")]
+    Contradiction(&'static str),
     /// One of the files that `profiles.files` names is no profile.
     #[error(transparent)]
     Profile(#[from] ProfileError),

@@ -1,6 +1,8 @@
 //! The configuration: its sections, their defaults, and where they come from (flags over file over defaults).
 //! What each key means and allows stands in [`reference`], which errors and `observer config` quote.
 
+mod access;
+mod listen;
 mod load;
 pub(crate) mod place;
 pub mod reference;
@@ -10,22 +12,31 @@ mod tests;
 pub mod value;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{load::ConfigError, place::Place, value::LogFormat};
+pub use self::{
+    access::{Access, Tls},
+    listen::Listen,
+    load::ConfigError,
+    place::Place,
+    value::LogFormat,
+};
 use crate::targets::selector::Selector;
 
 /// The effective configuration of one run.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address of the HTTP server.
-    pub listen: SocketAddr,
+    /// Where the HTTP server listens.
+    pub listen: Listen,
+    /// How it encrypts, and whether clients need a certificate.
+    pub tls: Tls,
+    /// Who may read what it serves.
+    pub access: Access,
     /// What to observe.
     pub targets: Targets,
     /// What is known of apps beside what is compiled in.
@@ -170,24 +181,6 @@ impl Docker {
     /// The socket, or none where Docker is switched off.
     pub fn socket(&self) -> Option<&Path> {
         (!self.socket.as_os_str().is_empty()).then_some(&*self.socket)
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9435)),
-            targets: Targets::default(),
-            profiles: Profiles::default(),
-            docker: Docker::default(),
-            metrics: Metrics::default(),
-            processes: Processes::default(),
-            streams: Streams::default(),
-            nodejs: NodeJs::default(),
-            log: Log::default(),
-            limits: Limits::default(),
-            server: Server::default(),
-        }
     }
 }
 

@@ -18,13 +18,53 @@ const fn key(path: &'static str, about: &'static str, allowed: &'static str) -> 
 
 const DURATION: &str = "a duration from 1ms to 1day as a string, such as \"30s\"";
 
+const PEM: &str = "the path of a PEM file as a string, or \"\"";
+
 /// All keys, in the order in which they are printed.
 pub const KEYS: &[Key] = &[
     key(
         "listen",
-        "Where /metrics, /healthz, /readyz and the page are served, in plain HTTP. Keep it on loopback, or behind \
-         something that authenticates: whoever reaches it can read every metric.",
-        "ADDRESS:PORT as a string, such as \"127.0.0.1:9435\" or \"[::1]:9435\"",
+        "Where /metrics, /healthz, /readyz and the page are served. Beyond loopback, say below who may read them. A Unix \
+         socket is open to the agent's user and group.",
+        "ADDRESS:PORT or unix:PATH as a string, such as \"127.0.0.1:9435\", \"[::1]:9435\" or \
+         \"unix:/run/observer/metrics.sock\"",
+    ),
+    key(
+        "tls.certificate",
+        "Certificate of the server, with those between it and the root behind it. Empty: no TLS. Files of this section \
+         and of the next are read again when they change.",
+        PEM,
+    ),
+    key("tls.key", "Private key of the certificate, not encrypted.", PEM),
+    key(
+        "tls.client_ca",
+        "Every client must have a certificate that one of these signed. Make them for observer alone: whatever they sign \
+         is let in. Empty: clients need none.",
+        PEM,
+    ),
+    key(
+        "access.networks",
+        "Connections from elsewhere are closed at once. Behind a proxy it is the proxy's address that counts. Empty: from \
+         everywhere.",
+        "a list of networks or addresses as strings, such as [\"10.0.0.0/8\", \"fd00::/8\", \"192.0.2.7\"]",
+    ),
+    key(
+        "access.bearer_token_file",
+        "File with tokens, one on each line; a request must have one of them as Authorization: Bearer, or a password \
+         where there are users. Empty: none.",
+        "the path of a text file as a string, or \"\"",
+    ),
+    key(
+        "access.users_file",
+        "File with lines of NAME:HASH, as htpasswd -B makes them; a request must have a name and its password as basic \
+         authentication, or a token where there are tokens. Empty: none.",
+        "the path of a file with bcrypt hashes as a string, or \"\"",
+    ),
+    key(
+        "access.open_health",
+        "Answer /healthz and /readyz without token and password, for probes that have none. Networks and client \
+         certificates hold for them all the same.",
+        "true or false",
     ),
     key(
         "targets.select",

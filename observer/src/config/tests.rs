@@ -45,6 +45,15 @@ fn every_key_can_be_set() {
     let config = parse(
         r#"
         listen = "[::1]:9000"
+        [tls]
+        certificate = "/etc/observer/tls.crt"
+        key = "/etc/observer/tls.key"
+        client_ca = "/etc/observer/clients.crt"
+        [access]
+        networks = ["10.0.0.0/8", "fd00::/8", "192.0.2.7"]
+        bearer_token_file = "/etc/observer/token"
+        users_file = "/etc/observer/users"
+        open_health = true
         [targets]
         select = ["container:web-*", "port:3210,app=lobechat"]
         linger = "1m 30s"
@@ -76,6 +85,15 @@ fn every_key_can_be_set() {
         "#,
     );
     assert_eq!(config.listen.to_string(), "[::1]:9000");
+    let identity = ["/etc/observer/tls.crt", "/etc/observer/tls.key"].map(Path::new);
+    assert_eq!(config.tls.identity(), Some((identity[0], identity[1])));
+    assert_eq!(config.tls.client_ca(), Some(Path::new("/etc/observer/clients.crt")));
+    let access = &config.access;
+    let networks: Vec<_> = access.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "fd00::/8", "192.0.2.7/32"]);
+    assert_eq!(access.bearer_token_file(), Some(Path::new("/etc/observer/token")));
+    assert_eq!(access.users_file(), Some(Path::new("/etc/observer/users")));
+    assert!(access.open_health);
     let selectors: Vec<_> = config.targets.select.iter().map(Selector::text).collect();
     assert_eq!(selectors, ["container:web-*", "port:3210,app=lobechat"]);
     assert_eq!(config.targets.linger, Duration::from_secs(90));
@@ -162,6 +180,42 @@ fn a_value_out_of_range_is_refused_where_it_stands() {
         "observer.toml:2:10: log.format: ",
         &["`xml`", "\"text\" or \"json\""],
     );
+}
+
+#[test]
+fn a_bad_place_to_listen_and_a_bad_network_are_refused_where_they_stand() {
+    refused(
+        "listen = \"unix:observer.sock\"",
+        "observer.toml:1:10: listen: ",
+        &["`unix:observer.sock` names no absolute path", "allowed: ADDRESS:PORT or unix:PATH"],
+    );
+    refused(
+        "[access]\nnetworks = [\"10.0.0.0/33\"]",
+        "observer.toml:2:12: access.networks: ",
+        &["`10.0.0.0/33` is no network", "allowed: a list of networks"],
+    );
+}
+
+#[test]
+fn keys_that_contradict_each_other_are_refused_by_name() {
+    for (text, named) in [
+        ("tls.certificate = \"/c\"", "tls.key"),
+        ("tls.key = \"/k\"", "tls.certificate"),
+        ("tls.client_ca = \"/ca\"", "tls.certificate"),
+        ("listen = \"unix:/s\"\naccess.networks = [\"10.0.0.0/8\"]", "access.networks"),
+        ("access.open_health = true", "access.bearer_token_file"),
+    ] {
+        let error = parse(text).check().unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+    for text in [
+        "",
+        "[tls]\ncertificate = \"/c\"\nkey = \"/k\"\nclient_ca = \"/ca\"",
+        "access.networks = [\"::1\"]\naccess.users_file = \"/u\"\naccess.open_health = true",
+        "listen = \"unix:/s\"\naccess.bearer_token_file = \"/t\"",
+    ] {
+        parse(text).check().unwrap();
+    }
 }
 
 #[test]

@@ -19,15 +19,15 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Readiness, Scrape, Sources, bind, serve};
+use super::{Endpoint, Readiness, Scrape, Sources, serve};
 use crate::{
-    config,
+    config::{self, Config, Listen},
     targets::{StateCounts, Target, TargetList},
 };
 
-const BODY: &str = "# TYPE up gauge\nup 1\n";
+pub(super) const BODY: &str = "# TYPE up gauge\nup 1\n";
 /// Far above what any answer takes; reached only when something hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 struct NoTargets;
 
@@ -40,22 +40,32 @@ impl TargetList for NoTargets {
     }
 }
 
-struct Running {
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
     readiness: Readiness,
-    stop: oneshot::Sender<()>,
-    served: JoinHandle<()>,
+    pub(super) stop: oneshot::Sender<()>,
+    pub(super) served: JoinHandle<()>,
+}
+
+fn listening(address: SocketAddr) -> Config {
+    Config { listen: Listen::Address(address), ..Config::default() }
 }
 
 async fn start(limits: config::Server, scrape: impl Scrape) -> Running {
-    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
-    let address = listener.local_addr().unwrap();
+    let config = listening(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    start_with(&Config { server: limits, ..config }, scrape).await
+}
+
+pub(super) async fn start_with(config: &Config, scrape: impl Scrape) -> Running {
+    let endpoint = Endpoint::open(config).await.unwrap();
+    let address = endpoint.address().unwrap();
+    let limits = config.server.clone();
     let readiness = Readiness::waiting("attaching");
     let (stop, stopped) = oneshot::channel();
     let sources =
         Sources { scrape: Arc::new(scrape), targets: Arc::new(NoTargets), readiness: readiness.clone() };
     let served = tokio::spawn(async move {
-        serve(listener, &limits, sources, async { drop(stopped.await) }).await;
+        serve(endpoint, &limits, sources, async { drop(stopped.await) }).await;
     });
     Running { address, readiness, stop, served }
 }
@@ -106,7 +116,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
 }
 
 /// Whether the server has closed an idle connection, cleanly or by a reset.
-async fn is_closed(stream: &mut TcpStream) -> bool {
+pub(super) async fn is_closed(stream: &mut TcpStream) -> bool {
     match rest(stream).await {
         Ok(bytes) => bytes.is_empty(),
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
@@ -345,9 +355,9 @@ async fn shutdown_ends_a_running_answer_and_waits_for_no_idle_client() {
 
 #[tokio::test]
 async fn a_taken_port_is_named() {
-    let taken = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
-    let address = taken.local_addr().unwrap();
-    let error = bind(address).await.unwrap_err().to_string();
+    let taken = Endpoint::open(&listening(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))).await.unwrap();
+    let address = taken.address().unwrap();
+    let error = Endpoint::open(&listening(address)).await.err().unwrap().to_string();
     let expected = format!("port {} on 127.0.0.1 is taken", address.port());
     assert!(error.starts_with(&expected) && error.contains("--listen"), "{error}");
 }
