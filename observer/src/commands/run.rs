@@ -16,7 +16,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Runs the agent until it is told to stop. `kernel_log`: also logs what the kernel half says of itself.
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     logging::init(&config.log)?;
-    confine::give_up_privileges()?;
+    confine::give_up_privileges(config.listen.is_low_port())?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

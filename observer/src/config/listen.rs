@@ -33,6 +33,14 @@ impl Default for Listen {
     }
 }
 
+impl Listen {
+    /// Whether only those with `CAP_NET_BIND_SERVICE` may listen there, unless the host has lowered the bound
+    /// (`net.ipv4.ip_unprivileged_port_start`).
+    pub const fn is_low_port(&self) -> bool {
+        matches!(self, Self::Address(address) if address.port() < 1024 && address.port() != 0)
+    }
+}
+
 impl FromStr for Listen {
     type Err = String;
 

@@ -29,10 +29,13 @@ pub const NEEDED: [(&str, CapabilitySet, &str); 5] = [
 /// Includes what `CAP_BPF` and `CAP_PERFMON` allow, and is kept where those were not granted.
 const IN_THEIR_PLACE: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
+/// Kept too where the agent is to listen on a port below 1024: bind().
+const LOW_PORT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
+
 /// Gives up all others, also those that a program that this one starts would have.
-pub(super) fn drop_others() -> io::Result<()> {
+pub(super) fn drop_others(low_port: bool) -> io::Result<()> {
     let permitted = capabilities(None)?.permitted;
-    let kept = kept(permitted);
+    let kept = kept(permitted, low_port);
     for capability in CapabilitySet::all().difference(kept).iter() {
         match remove_capability_from_bounding_set(capability) {
             // One that this kernel does not know; or this user may not, and has none to gain from it.
@@ -48,8 +51,9 @@ pub(super) fn drop_others() -> io::Result<()> {
 }
 
 /// Of those that the agent has, what it keeps.
-fn kept(permitted: CapabilitySet) -> CapabilitySet {
-    let needed = NEEDED.iter().fold(CapabilitySet::empty(), |set, (_, capability, _)| set | *capability);
+fn kept(permitted: CapabilitySet, low_port: bool) -> CapabilitySet {
+    let first = if low_port { LOW_PORT } else { CapabilitySet::empty() };
+    let needed = NEEDED.iter().fold(first, |set, (_, capability, _)| set | *capability);
     let lacks = !permitted.contains(CapabilitySet::BPF | CapabilitySet::PERFMON);
     permitted & if lacks { needed | IN_THEIR_PLACE } else { needed }
 }
@@ -60,15 +64,16 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_is_not_kept() {
-        let kept_of_all = kept(CapabilitySet::all());
+        let kept_of_all = kept(CapabilitySet::all(), false);
         assert_eq!(kept_of_all.iter().count(), NEEDED.len());
         assert!(!kept_of_all.contains(CapabilitySet::SYS_ADMIN));
+        assert_eq!(kept(CapabilitySet::all(), true), kept_of_all | LOW_PORT);
     }
 
     #[test]
     fn what_was_not_granted_is_not_asked_for() {
         let granted = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::CHOWN;
-        assert_eq!(kept(granted), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
-        assert_eq!(kept(CapabilitySet::empty()), CapabilitySet::empty());
+        assert_eq!(kept(granted, false), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+        assert_eq!(kept(CapabilitySet::empty(), true), CapabilitySet::empty());
     }
 }
