@@ -29,7 +29,7 @@ pub const NEEDED: [(&str, CapabilitySet, &str); 5] = [
 /// Includes what `CAP_BPF` and `CAP_PERFMON` allow, and is kept where those were not granted.
 const IN_THEIR_PLACE: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
-/// Kept too where the agent is to listen on a port below 1024: bind().
+/// Kept too where the agent is to listen on a port below 1024.
 const LOW_PORT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
 /// Gives up all others, also those that a program that this one starts would have.
