@@ -121,7 +121,7 @@ fn send(skb: *mut __sk_buff) -> Option<()> {
 }
 
 /// When a packet is sent: TCP has read the clock for it and notes on the packet when it may go, which is the same
-/// monotonic clock (`__tcp_transmit_skb`, net/ipv4/tcp_output.c, since Linux 4.20). To read it again would cost a tenth of
+/// monotonic clock (`__tcp_transmit_skb`, `net/ipv4/tcp_output.c`, since Linux 4.20). To read it again would cost a tenth of
 /// the program.
 #[inline(always)]
 fn departure(skb: *mut __sk_buff) -> u64 {
