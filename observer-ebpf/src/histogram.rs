@@ -69,6 +69,8 @@ pub struct Histogram<const BUCKETS: usize> {
 
 /// A histogram over [`SHORT_NS`].
 pub type Short = Histogram<{ SHORT_NS.len() + 1 }>;
+/// A histogram over [`GAP_NS`].
+pub type Gap = Histogram<{ GAP_NS.len() + 1 }>;
 /// A histogram over [`LONG_NS`].
 pub type Long = Histogram<{ LONG_NS.len() + 1 }>;
 

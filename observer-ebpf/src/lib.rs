@@ -18,6 +18,7 @@ pub mod l7;
 pub mod lost;
 pub mod peer;
 pub mod record;
+pub mod runtime;
 
 /// Lets the agent copy plain types out of maps.
 #[cfg(feature = "user")]
@@ -38,4 +39,6 @@ impl_pod!(
     peer::PeerKey,
     peer::PeerTotals,
     record::CgroupRecord,
+    runtime::Process,
+    runtime::Thread,
 );

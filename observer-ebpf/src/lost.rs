@@ -13,6 +13,8 @@ pub enum Kind {
     Peer = 2,
     /// An HTTP exchange or stream, or a connection whose HTTP could not be followed for lack of storage.
     Exchange = 3,
+    /// A thread of a Node.js process, or its process, that got no place and is in no count.
+    Runtime = 4,
 }
 
 /// Why it was lost.
@@ -30,11 +32,12 @@ pub enum Reason {
 }
 
 /// Every kind, with the value of its label.
-pub const KINDS: [(Kind, &str); 4] = [
+pub const KINDS: [(Kind, &str); 5] = [
     (Kind::Cgroup, "cgroup"),
     (Kind::Connection, "connection"),
     (Kind::Peer, "peer"),
     (Kind::Exchange, "exchange"),
+    (Kind::Runtime, "runtime"),
 ];
 /// Every reason, with the value of its label.
 pub const REASONS: [(Reason, &str); 4] = [

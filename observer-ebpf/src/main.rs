@@ -26,6 +26,7 @@ mod early;
 mod ends;
 mod exchanges;
 mod framer;
+mod nodejs;
 mod offsets;
 mod packets;
 mod peers;

@@ -1,6 +1,7 @@
 //! One run of the agent: takes the port, loads the kernel half, attaches, serves, and takes it all back.
 //! In the order in which things may fail, so that nothing is attached by an agent that cannot serve.
 
+mod nodejs;
 mod sources;
 
 use std::{future, path::Path, sync::Arc, time::Duration};
@@ -17,6 +18,7 @@ use self::sources::Observed;
 use crate::{
     collectors::{
         exchanges::{Exchanges, FromKernel},
+        nodejs::NodeJsCollector,
         overflow::LabelOverflow,
     },
     config::Config,
@@ -25,15 +27,18 @@ use crate::{
         Kernel, Loaded, Options,
         probe::{self, Verdict},
     },
+    nodejs::{Follower, Refused},
     profiles::Profiles,
     server::{self, Endpoint, Readiness, Sources},
-    targets::{self, Handle, Inventory, cgroups::Hierarchy},
+    targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
 };
 
 /// The host's /proc.
 const PROC: &str = "/proc";
 /// Notices of cgroups that may wait for the inventory; past it, it looks at everything instead.
 const CGROUP_EVENTS: usize = 4096;
+/// Processes that may wait for the one who probes them; what does not fit is found by the next look.
+const STARTED_PROCESSES: usize = 1024;
 /// How often readiness is looked at until it is there.
 const READINESS_STEP: Duration = Duration::from_millis(20);
 
@@ -61,9 +66,11 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         exchange_ring_bytes: config.limits.exchange_ring_bytes,
         stall_ns: u64::try_from(config.streams.stall.as_nanos()).unwrap_or(u64::MAX),
         peers: config.limits.peers,
+        nodejs_processes: config.limits.nodejs_processes,
         log: kernel_log,
     };
-    let Loaded { kernel, ring, exchanges: exchange_ring, log } = Kernel::load(options, hierarchy.clone())?;
+    let Loaded { kernel, ring, exchanges: exchange_ring, started, log } =
+        Kernel::load(options, hierarchy.clone())?;
     let kernel = Arc::new(kernel);
     for state in kernel.program_states().iter().filter(|state| !state.attached) {
         tracing::warn!(
@@ -94,8 +101,23 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let exchanges = Arc::new(Exchanges::new(Arc::new(handle.clone()), source, settings));
     let taken_in = Arc::clone(&exchanges);
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
-    let targets = Arc::new(handle.clone());
-    let observed = Observed { kernel, records, exchanges, profiles, targets, overflow };
+    let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
+    let nodejs = config.nodejs.enabled.then(|| {
+        let roles = config.limits.process_roles as usize;
+        let runtimes = Arc::clone(&kernel) as _;
+        NodeJsCollector::new(Arc::clone(&targets), runtimes, PROC.into(), overflow.clone(), roles)
+    });
+    let mut refused = Refused::default();
+    if let Some(collector) = &nodejs {
+        let follower = Follower::new(Arc::clone(&kernel), PROC.into());
+        refused = follower.refused();
+        let (to_follower, starts) = mpsc::channel(STARTED_PROCESSES);
+        reading.spawn(started.run(to_follower));
+        let runtimes =
+            nodejs::Following { follower, collector: collector.clone(), hierarchy: hierarchy.clone() };
+        reading.spawn(runtimes.run(handle.clone(), starts, config.targets.rescan));
+    }
+    let observed = Observed { kernel, records, exchanges, nodejs, refused, profiles, targets, overflow };
     let scraper = sources::scraper(config, &hierarchy, observed)?;
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));

@@ -10,6 +10,7 @@ pub mod confine;
 pub mod exchanges;
 pub mod kernel;
 pub mod logging;
+pub mod nodejs;
 pub mod profiles;
 pub mod server;
 pub mod targets;

@@ -19,8 +19,8 @@ use crate::{
     process::{Background, Ended},
 };
 
-/// How long the agent may take to serve and to be ready, on a busy machine.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long the agent may take to serve and to be ready, on a busy machine or an emulated one.
+const READY_WITHIN: Duration = Duration::from_mins(1);
 
 /// How often readiness is asked for.
 const POLL: Duration = Duration::from_millis(20);
@@ -46,7 +46,24 @@ impl Agent {
 
     /// Starts `observer run` with `arguments` on `listen` and waits until it serves, ready or not.
     pub fn serving<A: AsRef<OsStr>>(listen: &str, arguments: impl IntoIterator<Item = A>) -> Result<Self> {
-        let mut command = Command::new(binary()?);
+        Self::serving_by(Command::new(binary()?), listen, arguments)
+    }
+
+    /// As [`Agent::start`], by `command`, which becomes the agent's program, for example as another user.
+    pub fn start_by<A: AsRef<OsStr>>(
+        command: Command,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
+        let mut agent = Self::serving_by(command, "127.0.0.1:0", arguments)?;
+        agent.wait_ready()?;
+        Ok(agent)
+    }
+
+    fn serving_by<A: AsRef<OsStr>>(
+        mut command: Command,
+        listen: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Result<Self> {
         command.args(["run", "--listen", listen]).args(arguments).env("NO_COLOR", "1");
         let mut process = Background::start(&mut command)?;
         let address = process.wait_for("an address", READY_WITHIN, announced_address)?;

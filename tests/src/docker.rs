@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -35,6 +35,27 @@ impl Daemon {
         let daemon = Self { directory, process };
         let answers = || daemon.docker(&["version"]).is_ok();
         wait_until("dockerd answers (see `cargo xtask setup`)", answers)?;
+        Ok(daemon)
+    }
+
+    /// Starts one whose containers can only share its own network, for machines without bridges, and waits until it
+    /// answers. Its containers' files may lie on the first file system of the machine, which cannot be left behind.
+    pub fn start_without_networks() -> Result<Self> {
+        let directory = TempDir::new().context("cannot make a folder")?;
+        let log = fs::File::create(directory.path().join("log"))?;
+        let folder = |name: &str| directory.path().join(name);
+        let mut command = Command::new("dockerd");
+        command.arg("--data-root").arg(folder("data")).arg("--exec-root").arg(folder("exec"));
+        command.arg("--pidfile").arg(folder("docker.pid"));
+        command.arg(format!("--host=unix://{}", folder("docker.sock").display()));
+        command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs"]);
+        command.env("DOCKER_RAMDISK", "true").stdout(Stdio::null()).stderr(log).process_group(0);
+        let process = command.spawn().context("cannot start dockerd")?;
+        let daemon = Self { directory, process };
+        if let Err(error) = wait_until("dockerd answers", || daemon.docker(&["version"]).is_ok()) {
+            let log = fs::read_to_string(daemon.directory().join("log")).unwrap_or_default();
+            bail!("{error:#}; it wrote:\n{log}");
+        }
         Ok(daemon)
     }
 
@@ -91,6 +112,13 @@ impl Daemon {
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "docker {arguments:?}: {errors}");
         Ok(output)
+    }
+
+    /// Runs a program in a container; how it ended.
+    pub fn run_inside(&self, container: &str, program: &[&str]) -> Result<ExitStatus> {
+        let mut command = Command::new("docker");
+        command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(["exec", container]);
+        command.args(program).stdin(Stdio::null()).status().context("cannot start `docker`")
     }
 
     /// What `docker inspect` says of a container, by a Go template.

@@ -19,6 +19,7 @@ use tests::{
         server::{Kind, Server},
     },
     metrics::Metrics,
+    nodejs::{self, Steps},
     process::PATIENCE,
     puppet::{self, Puppet},
     streams::server::StreamServer,
@@ -88,6 +89,9 @@ fn full_scrape() -> Result<String> {
     let target = format!("{},app=litserve", cgroup.selector());
     let agent = Agent::start(["--config", &file.display().to_string(), "--target", &target])?;
     exchanges(&streams, &relay, &cgroup, &agent)?;
+    let node = nodejs::executable(22)?;
+    let mut steps = Steps::start(&cgroup, &[&node, Path::new("--expose-gc")], "collections.js", &[])?;
+    steps.proceed()?;
     let inside = puppet.listen()?;
     puppet::call(inside, 1000)?;
     puppet.call(puppet::echo(Ipv4Addr::LOCALHOST.into())?, 1000)?;
@@ -101,6 +105,8 @@ fn full_scrape() -> Result<String> {
             && metrics.sum("chat_app_events_total", &[]) >= 1.0
             && metrics.sum("chat_http_self_requests_total", &[]) >= 1.0
             && metrics.sum("chat_upstream_requests_total", &[]) >= 1.0
+            && metrics.sum("chat_nodejs_gc_duration_seconds_count", &[]) >= 1.0
+            && metrics.sum("chat_nodejs_heap_used_bytes", &[]) >= 1.0
             && metrics.sum("observer_scrape_duration_seconds_count", &[]) >= 1.0
     };
     ensure!(ready(&agent.scrape_until(PATIENCE, ready)?), "not all that was done is counted");

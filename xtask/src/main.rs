@@ -1,5 +1,5 @@
 //! The project's own commands, one file per command; `cargo xtask help` lists them.
-//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps` and `linker`.
+//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps`, `nodejs` and `linker`.
 
 mod apps;
 mod bench;
@@ -7,8 +7,10 @@ mod build;
 mod check;
 mod demo;
 mod fuzz;
+mod kernels;
 mod linker;
 mod metrics_doc;
+mod nodejs;
 mod packages;
 mod python;
 mod run;
@@ -77,6 +79,20 @@ enum Command {
         #[arg(long)]
         end_to_end: bool,
     },
+    /// Boot Debian's kernels in an emulator and test on each; needs no root (about a quarter of an hour for all).
+    Kernels {
+        /// For example `6.1`; without any, all of 5.10, 6.1, 6.12, 6.17 and 7.2.
+        versions: Vec<String>,
+        /// How often the agent is started to see whether anything stays; of the time a guest takes, most goes there.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        starts: u32,
+        /// Also write the tables of docs/kernels.md.
+        #[arg(long, conflicts_with = "versions")]
+        write: bool,
+        /// Instead, try Docker containers with limits, kills and restarts, on 6.12 if no version is named.
+        #[arg(long, conflicts_with_all = ["write", "starts"])]
+        full: bool,
+    },
     /// Write docs/metrics.md from the agent's own reference.
     MetricsDoc {
         /// Only compare, and fail where the file is out of date.
@@ -97,6 +113,10 @@ fn main() -> ExitCode {
         Command::Bench { figures, write } => bench::bench(&figures, write),
         Command::Fuzz { seconds, keep } => fuzz::fuzz(seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
+        Command::Kernels { versions, full: true, .. } => kernels::full(&versions),
+        Command::Kernels { versions, starts, write, full: false } => {
+            kernels::kernels(&versions, starts, write)
+        }
         Command::MetricsDoc { check } => metrics_doc::metrics_doc(check),
     };
     match result {

@@ -31,6 +31,8 @@ const TEST_TOOLS: &[Tool] = &[
     Tool { package: "wrk", program: Some("wrk") },
     // A machine of its own for the unit file.
     Tool { package: "systemd-container", program: Some("systemd-nspawn") },
+    Tool { package: "strace", program: Some("strace") },
+    Tool { package: "binutils", program: Some("strip") },
 ];
 
 /// Whether packages can be installed here at all.

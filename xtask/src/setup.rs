@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    apps, linker, packages, python, step,
+    apps, linker, nodejs, packages, python, step,
     toolchain::{Compiler, DEBIAN_COMPILER, Toolchain},
 };
 
@@ -23,6 +23,7 @@ pub(crate) fn setup(tests: bool) -> Result<Toolchain> {
         packages::install_test_tools()?;
         python::install()?;
         apps::install()?;
+        nodejs::install()?;
     }
     Ok(toolchain)
 }

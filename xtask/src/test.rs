@@ -1,9 +1,10 @@
 //! `cargo xtask test`: every test there is, in the order of what a failure tells.
-//! Unit tests of both halves first, then the end-to-end tests, which load the programs and so need root.
+//! Unit tests of both halves first, then other kernels in an emulator, then the end-to-end tests, which load the programs
+//! and so need root.
 
 use anyhow::Result;
 
-use crate::{build, python, setup, step, workspace};
+use crate::{build, kernels, python, setup, step, workspace};
 
 /// Runs all tests; without root the end-to-end tests are left out, which one line says.
 pub(crate) fn test() -> Result<()> {
@@ -11,6 +12,7 @@ pub(crate) fn test() -> Result<()> {
     let toolchain = setup::setup(root)?;
     build::build(&toolchain, &["observer"])?;
     unit()?;
+    kernels::usual()?;
     if root {
         return end_to_end();
     }

@@ -13,6 +13,7 @@ use crate::{
         exchanges::{Exchanges, Settings, StreamTimes},
         http::HttpCollector,
         kernel::KernelCollector,
+        nodejs::NodeJsCollector,
         overflow::LabelOverflow,
         process::{self, ProcessCollector},
         scraper::Scraper,
@@ -23,6 +24,7 @@ use crate::{
     },
     config::Config,
     kernel::{Kernel, Records},
+    nodejs::Refused,
     profiles::Profiles,
     targets::{TargetList, cgroups::Hierarchy},
 };
@@ -32,6 +34,8 @@ pub(super) struct Observed {
     pub(super) kernel: Arc<Kernel>,
     pub(super) records: Records,
     pub(super) exchanges: Arc<Exchanges>,
+    pub(super) nodejs: Option<NodeJsCollector>,
+    pub(super) refused: Refused,
     pub(super) profiles: Profiles,
     pub(super) targets: Arc<dyn TargetList>,
     pub(super) overflow: LabelOverflow,
@@ -50,7 +54,7 @@ pub(super) fn exchange_settings(
 
 /// All collectors, in the order of a scrape.
 pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed) -> anyhow::Result<Scraper> {
-    let Observed { kernel, records, exchanges, profiles, targets, overflow } = observed;
+    let Observed { kernel, records, exchanges, nodejs, refused, profiles, targets, overflow } = observed;
     let proc_root = Path::new(PROC);
     let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
     let processes = process::Settings {
@@ -72,8 +76,11 @@ pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed
         overflow.clone(),
         processes,
     ));
+    if let Some(nodejs) = nodejs {
+        registry.register(nodejs);
+    }
     registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
-    registry.register(KernelCollector::new(kernel, records));
+    registry.register(KernelCollector::new(kernel, records, refused));
     let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
     Ok(Scraper::new(registry, agent, config.metrics.prefix.as_str()))
 }

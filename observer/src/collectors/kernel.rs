@@ -4,7 +4,10 @@
 use std::{fs, sync::Arc};
 
 use super::{Collector, Families, Kind, Metric};
-use crate::kernel::{Kernel, Read, Records};
+use crate::{
+    kernel::{Kernel, Read, Records},
+    nodejs::Refused,
+};
 
 pub(super) static METRICS: [Metric; 6] = [
     Metric::of_agent(
@@ -56,12 +59,13 @@ const STATS_ENABLED: &str = "/proc/sys/kernel/bpf_stats_enabled";
 pub struct KernelCollector {
     kernel: Arc<Kernel>,
     records: Records,
+    refused: Refused,
 }
 
 impl KernelCollector {
-    /// Shows the state of `kernel` and the counts of its ring's reader.
-    pub fn new(kernel: Arc<Kernel>, records: Records) -> Self {
-        Self { kernel, records }
+    /// Shows the state of `kernel`, the counts of its rings' readers, and what executables cannot be probed for.
+    pub fn new(kernel: Arc<Kernel>, records: Records, refused: Refused) -> Self {
+        Self { kernel, records, refused }
     }
 }
 
@@ -76,9 +80,14 @@ impl Collector for KernelCollector {
 
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
         let [attached, run_seconds, runs, records, lost, l7_bytes] = &METRICS;
+        let refused = self.refused.list();
         for state in self.kernel.program_states() {
             let value = if state.attached { 1.0 } else { 0.0 };
             families.value(attached, &[state.name, &state.reason], value);
+        }
+        // Beside the program's own line, because another executable may be probed.
+        for (probe, reason) in &refused {
+            families.value(attached, &[probe.program(), reason], 0.0);
         }
         if fs::read_to_string(STATS_ENABLED).is_ok_and(|enabled| enabled.trim() == "1") {
             for program in self.kernel.program_runs() {

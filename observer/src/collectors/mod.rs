@@ -9,6 +9,7 @@ pub mod exchanges;
 pub mod http;
 pub mod kernel;
 pub mod metric;
+pub mod nodejs;
 pub mod overflow;
 mod parallel;
 mod peer_names;

@@ -1,10 +1,12 @@
 //! Every metric of the agent by collector, without an agent: what the reference is made from.
 //! A collector that is not here fails the end-to-end test that compares a scrape with the reference.
 
-use super::{Metric, agent, app_events, container, http, kernel, process, streams, target, tcp, upstream};
+use super::{
+    Metric, agent, app_events, container, http, kernel, nodejs, process, streams, target, tcp, upstream,
+};
 
 /// Each collector's name and metrics, in the order of a scrape.
-pub fn reference() -> [(&'static str, &'static [Metric]); 10] {
+pub fn reference() -> [(&'static str, &'static [Metric]); 11] {
     [
         ("target", &target::METRICS),
         ("tcp", &tcp::METRICS),
@@ -13,6 +15,7 @@ pub fn reference() -> [(&'static str, &'static [Metric]); 10] {
         ("app_events", &app_events::METRICS),
         ("upstream", &upstream::METRICS),
         ("process", &process::METRICS),
+        ("nodejs", &nodejs::METRICS),
         ("container", &container::METRICS),
         ("kernel", &kernel::METRICS),
         ("agent", &agent::METRICS),

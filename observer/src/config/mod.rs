@@ -49,6 +49,8 @@ pub struct Config {
     pub processes: Processes,
     /// When an answer is a stream, and when a stream has stalled.
     pub streams: Streams,
+    /// What is observed of Node.js.
+    pub nodejs: NodeJs,
     /// What is logged, and how.
     pub log: Log,
     /// Sizes that bound memory and series.
@@ -117,6 +119,14 @@ pub struct Streams {
     pub stall: Duration,
 }
 
+/// `[nodejs]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeJs {
+    /// Whether Node.js processes of targets are probed.
+    pub enabled: bool,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -144,6 +154,9 @@ pub struct Limits {
     /// Values of the label `process` per target.
     #[serde(deserialize_with = "value::between::<_, 1, 1024>")]
     pub process_roles: u32,
+    /// Node.js processes that are counted, over all targets.
+    #[serde(deserialize_with = "value::between::<_, 1, 65_536>")]
+    pub nodejs_processes: u32,
     /// Values of the label `route` per target.
     #[serde(deserialize_with = "value::between::<_, 1, 10_000>")]
     pub routes: u32,
@@ -195,6 +208,12 @@ impl Default for Streams {
     }
 }
 
+impl Default for NodeJs {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
+}
+
 impl Default for Log {
     fn default() -> Self {
         Self { format: LogFormat::Text, level: "info".to_owned() }
@@ -208,6 +227,7 @@ impl Default for Limits {
             exchange_ring_bytes: 4 << 20,
             peers: 16_384,
             process_roles: 16,
+            nodejs_processes: 1024,
             routes: 200,
         }
     }

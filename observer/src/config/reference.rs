@@ -113,6 +113,11 @@ pub const KEYS: &[Key] = &[
         DURATION,
     ),
     key(
+        "nodejs.enabled",
+        "Whether the Node.js processes of targets are probed for their event loops, garbage collections and heaps.",
+        "true or false",
+    ),
+    key(
         "log.format",
         "How a line of the log looks: text for people, json for log collectors. It goes to standard error.",
         "\"text\" or \"json\"",
@@ -143,6 +148,12 @@ pub const KEYS: &[Key] = &[
         "limits.process_roles",
         "Values of the label process per target; further processes are counted as other.",
         "a whole number from 1 to 1024",
+    ),
+    key(
+        "limits.nodejs_processes",
+        "Node.js processes whose event loops and collections are counted, over all targets; for further ones, \
+         observer_records_lost_total grows.",
+        "a whole number from 1 to 65536",
     ),
     key(
         "limits.routes",

@@ -6,7 +6,7 @@ use std::{collections::HashMap, fs, thread};
 use anyhow::{Context as _, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
-    programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps},
+    programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps, UProbe},
 };
 
 use super::{
@@ -32,6 +32,8 @@ pub struct Options {
     pub stall_ns: u64,
     /// Outbound peers that are counted apart.
     pub peers: u32,
+    /// Node.js processes that are counted.
+    pub nodejs_processes: u32,
     /// Whether the programs log what they do.
     pub log: bool,
 }
@@ -73,6 +75,7 @@ fn load_with(
         .map_max_entries("RECORDS", options.ring_bytes)
         .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
         .map_max_entries("PEERS", options.peers)
+        .map_max_entries("PROCESSES", options.nodejs_processes)
         .override_global("STALL_NS", &options.stall_ns, true);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
@@ -123,24 +126,42 @@ fn load_program(
             tracepoint.load(name, kernel_types)?;
             tracepoint.attach()?;
         }
+        Hook::NodeJs(_) => <&mut UProbe>::try_from(loaded)?.load()?,
         Hook::MapIterator(_) => <&mut Iter>::try_from(loaded)?.load("bpf_sk_storage_map", kernel_types)?,
     }
     Ok(())
 }
 
 /// One line that says why: the verifier's last words, else the system's.
-fn reason(error: &anyhow::Error) -> String {
+pub(super) fn reason(error: &anyhow::Error) -> String {
     if let Some(ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() {
         let log = verifier_log.to_string();
-        let last = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
-        return last.map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
+        return last_words(&log).map_or_else(|| io_error.to_string(), |line| format!("{io_error}: {line}"));
     }
     error.chain().last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// The line of the verifier's log before its statistics (kernel/bpf/verifier.c, `print_verification_stats`).
+fn last_words(log: &str) -> Option<&str> {
+    let is_statistic = |line: &str| {
+        ["verification time ", "stack depth ", "processed "]
+            .iter()
+            .any(|beginning| line.starts_with(beginning))
+    };
+    log.lines().rfind(|line| !line.is_empty() && !is_statistic(line))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_the_line_before_the_statistics() {
+        let log = "Func#1 is safe\n53: (85) call bpf_sk_storage_get#107\nunknown func bpf_sk_storage_get#107\n\
+            verification time 12 usec\nstack depth 0+0\nprocessed 54 insns (limit 1000000)\n\n";
+        assert_eq!(last_words(log), Some("unknown func bpf_sk_storage_get#107"));
+        assert_eq!(last_words("processed 0 insns\n"), None);
+    }
 
     #[test]
     fn the_table_and_the_object_name_the_same_programs() {

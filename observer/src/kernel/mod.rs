@@ -7,6 +7,7 @@ mod counts;
 mod exchanges;
 mod load;
 mod log;
+mod nodejs;
 mod offsets;
 pub mod probe;
 mod programs;
@@ -34,16 +35,17 @@ use aya::{
 };
 use observer_ebpf::connection::Connection;
 
-use self::walk::Walk;
 pub use self::{
     counts::{Counts, Lost, OpenTotals, Peers},
     exchanges::{ExchangeRing, Record},
     load::Options,
     log::KernelLog,
+    nodejs::StartedProcesses,
     programs::{Hook, PROGRAMS, Program, ProgramState},
     records::{Read, Records},
     ring::RingReader,
 };
+use self::{nodejs::NodeJs, walk::Walk};
 use crate::targets::{Attacher, Cgroup, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
@@ -65,6 +67,7 @@ pub struct Kernel {
     connections: Mutex<SkStorage<MapData, Connection>>,
     states: Vec<ProgramState>,
     counts: Counts,
+    nodejs: Arc<NodeJs>,
 }
 
 /// The loaded kernel half and what it sends on its own account.
@@ -75,6 +78,8 @@ pub struct Loaded {
     pub ring: RingReader,
     /// HTTP exchanges, to be read likewise.
     pub exchanges: Arc<ExchangeRing>,
+    /// Processes of targets that begin to run an executable.
+    pub started: StartedProcesses,
     /// Its log, where [`Options::log`] asked for it.
     pub log: Option<KernelLog>,
 }
@@ -95,6 +100,19 @@ pub struct Attachment {
     _sockets: SockOpsLink,
     _ingress: CgroupSkbLink,
     _egress: CgroupSkbLink,
+    _processes: TargetProcesses,
+}
+
+/// Has Node.js processes of a cgroup counted for its target until it is dropped.
+struct TargetProcesses {
+    nodejs: Arc<NodeJs>,
+    cgroup: u64,
+}
+
+impl Drop for TargetProcesses {
+    fn drop(&mut self) {
+        self.nodejs.remove_target(self.cgroup);
+    }
 }
 
 impl Kernel {
@@ -120,6 +138,8 @@ impl Kernel {
         let counts = Counts::new(totals, options.peers, walks, cells);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let exchanges = ExchangeRing::new(take(&mut ebpf, "EXCHANGES")?, ring.records())?;
+        let nodejs = Arc::new(NodeJs::new(&mut ebpf)?);
+        let started = StartedProcesses::new(&mut ebpf)?;
         let log = options.log.then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let kernel = Self {
             hierarchy,
@@ -128,9 +148,10 @@ impl Kernel {
             programs: Mutex::new(ebpf),
             states,
             counts,
+            nodejs,
         };
         sys::trim_memory();
-        Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), log })
+        Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), started, log })
     }
 
     /// What became of each program at loading.
@@ -181,7 +202,9 @@ impl Kernel {
         self.name_target(cgroup.id, attach_type::EGRESS, target)?;
         let ingress = packets("packet_ingress", CgroupSkbAttachType::Ingress)?;
         self.name_target(cgroup.id, attach_type::INGRESS, target)?;
-        Ok(Attachment { _sockets: sockets, _ingress: ingress, _egress: egress })
+        let processes = TargetProcesses { nodejs: Arc::clone(&self.nodejs), cgroup: cgroup.id };
+        self.nodejs.add_target(cgroup.id, target, &self.hierarchy.processes(&cgroup.path))?;
+        Ok(Attachment { _sockets: sockets, _ingress: ingress, _egress: egress, _processes: processes })
     }
 
     /// Tells one program of a cgroup which target it runs for.

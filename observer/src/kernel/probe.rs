@@ -176,7 +176,14 @@ fn capabilities(status: &Path) -> Vec<Finding> {
 
 /// Loads every program and drops it again, where [`host`] found nothing that fails.
 pub fn programs() -> Vec<Finding> {
-    let options = Options { ring_bytes: 4096, exchange_ring_bytes: 4096, stall_ns: 1, peers: 1, log: false };
+    let options = Options {
+        ring_bytes: 4096,
+        exchange_ring_bytes: 4096,
+        stall_ns: 1,
+        peers: 1,
+        nodejs_processes: 1,
+        log: false,
+    };
     let states = match load::load(options) {
         Ok((_programs, states)) => states,
         Err(error) => {

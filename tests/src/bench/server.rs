@@ -40,6 +40,8 @@ pub struct Server {
 pub enum Load {
     /// All requests on the same connections, from outside of the server's cgroup.
     KeepAlive,
+    /// One request at a time on one connection: then each is a turn of the event loop of its own, or two.
+    OneByOne,
     /// A connection for each request, from inside: then every event on a socket is of one that is observed.
     Reconnect,
 }
@@ -86,10 +88,11 @@ impl Server {
     /// Saturates it for `duration` (whole seconds).
     pub fn load(&self, duration: Duration, load: Load) -> Result<Done> {
         let mut wrk = match load {
-            Load::KeepAlive => Command::new("wrk"),
+            Load::KeepAlive | Load::OneByOne => Command::new("wrk"),
             Load::Reconnect => self.cgroup.command("wrk"),
         };
-        wrk.args(["--threads", "1", "--connections", &CONNECTIONS.to_string(), "--latency"])
+        let connections = if load == Load::OneByOne { 1 } else { CONNECTIONS };
+        wrk.args(["--threads", "1", "--connections", &connections.to_string(), "--latency"])
             .args(["--duration", &format!("{}s", duration.as_secs())]);
         if load == Load::Reconnect {
             wrk.args(["--header", "Connection: close"]);

@@ -2,9 +2,11 @@
 //! Ends of connections are told apart by who did what in which order, and bytes by what both ends have confirmed.
 
 pub mod client;
+pub mod preexisting;
 pub mod random;
 pub mod server;
 pub mod sink;
+pub mod target;
 pub mod truth;
 
 use std::{io, os::fd::AsFd, path::PathBuf};

@@ -4,6 +4,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    process::Command,
     time::Duration,
 };
 
@@ -26,6 +27,11 @@ impl Server {
     pub fn start(cgroup: &Cgroup, host: IpAddr) -> Result<Self> {
         let mut command = cgroup.command("node");
         command.arg(server_script()).arg(host.to_string());
+        Self::start_by(command, host)
+    }
+
+    /// Starts one by `command`, which listens on a free port of `host` and says so as `fixtures/server.js` does.
+    pub fn start_by(mut command: Command, host: IpAddr) -> Result<Self> {
         let mut process = Background::start(&mut command)?;
         let port = |line: &str| line.strip_prefix("listening on port ")?.parse().ok();
         let port = process.wait_for("port", LISTENING_WITHIN, port)?;

@@ -89,13 +89,24 @@ impl ProcessDirectory {
         })
     }
 
+    /// Its arguments, each ended by a zero byte.
+    pub fn command_line(&self) -> Vec<u8> {
+        self.bytes("cmdline").unwrap_or_default()
+    }
+
     /// Reads what rarely changes.
     pub fn settings(&self) -> Settings {
         let limits = self.bytes("limits").unwrap_or_default();
         Settings {
-            command_line: self.bytes("cmdline").unwrap_or_default(),
+            command_line: self.command_line(),
             max_fds: number_after(&String::from_utf8_lossy(&limits), "Max open files"),
         }
+    }
+
+    /// The short name of its program; `None` where the process has gone.
+    pub fn comm(&self) -> Option<String> {
+        let comm = self.bytes("comm")?;
+        Some(String::from_utf8_lossy(&comm).trim_end_matches('\n').to_owned())
     }
 
     /// The path of its program, empty where it may not be read.

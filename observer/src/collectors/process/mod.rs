@@ -13,7 +13,7 @@ mod totals;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, Once, PoisonError},
 };
 
@@ -110,6 +110,19 @@ impl ProcessCollector {
             Proportional::Bytes,
         )
     }
+}
+
+/// The role of a live process by itself, without a target's limit of roles; `None` where it has gone or is a zombie.
+pub(super) fn role_of(proc_root: &Path, pid: u32) -> Option<String> {
+    let directory = ProcessDirectory::open(proc_root, &pid.to_string())?;
+    let comm = directory.comm()?;
+    let command_line = directory.command_line();
+    // A zombie has neither; its counts are final.
+    let executable = directory.executable();
+    if executable.as_os_str().is_empty() && command_line.is_empty() {
+        return None;
+    }
+    Some(role::role_of(&directory, &comm, &command_line))
 }
 
 impl Collector for ProcessCollector {

@@ -1,0 +1,142 @@
+//! The kernel half's part of Node.js: puts its programs at places in executables, and reads what they counted.
+//! A probe is put into a file, by its offset; the kernel keeps it in every process that maps the file.
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::Context as _;
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData, RingBuf},
+    programs::{
+        UProbe,
+        uprobe::{UProbeLink, UProbeScope},
+    },
+};
+use observer_ebpf::runtime::{Process, Thread};
+use tokio::{io::unix::AsyncFd, sync::mpsc};
+
+use super::{Kernel, load, program, sys, take, take_hash_map};
+use crate::{
+    collectors::nodejs::Runtimes,
+    nodejs::{Point, Probe, Probes},
+    targets::TargetId,
+};
+
+/// Entries that one look-up of a map asks for.
+const BATCH: u32 = 64;
+
+/// The maps of the programs that run in Node.js.
+pub(super) struct NodeJs {
+    targets: Mutex<HashMap<MapData, u64, TargetId>>,
+    threads: MapData,
+    processes: MapData,
+}
+
+impl NodeJs {
+    pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        Ok(Self {
+            targets: Mutex::new(HashMap::try_from(take(ebpf, "CGROUP_TARGETS")?)?),
+            threads: take_hash_map(ebpf, "THREADS")?,
+            processes: take_hash_map(ebpf, "PROCESSES")?,
+        })
+    }
+
+    /// From now on, threads in this cgroup and below belong to the target; `processes` are those that are there.
+    pub(super) fn add_target(&self, cgroup: u64, target: TargetId, processes: &[u32]) -> anyhow::Result<()> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        targets.insert(cgroup, target, 0).context("cannot write the map of the targets' cgroups")?;
+        // What was told of a thread before holds no more; its next probe tells it anew.
+        let threads = sys::map_descriptor(&self.threads);
+        let known: Vec<(u64, Thread)> =
+            sys::look_up_all(threads, BATCH).context("cannot read the map of Node.js threads")?;
+        for (id, thread) in known {
+            if thread.target != target && processes.iter().any(|process| u64::from(*process) == id >> 32) {
+                sys::delete_element(threads, &id).context("cannot delete from the map of Node.js threads")?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_target(&self, cgroup: u64) {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        // It is gone when it was never there, which is what is wanted.
+        targets.remove(&cgroup).ok();
+    }
+}
+
+/// Tells of processes of targets that begin to run an executable.
+pub struct StartedProcesses(RingBuf<MapData>);
+
+impl StartedProcesses {
+    pub(super) fn new(ebpf: &mut Ebpf) -> anyhow::Result<Self> {
+        Ok(Self(RingBuf::try_from(take(ebpf, "STARTED")?)?))
+    }
+
+    /// Sends process ids until whoever listens is gone. One that does not fit is left to the next look.
+    pub async fn run(self, started: mpsc::Sender<u32>) -> anyhow::Result<()> {
+        // SAFETY: the ring's map keeps its descriptor open, and one and the same, for as long as the ring lives.
+        let ring = unsafe { AsyncFd::register(self.0) };
+        let mut ring = ring.context("cannot wait for the ring of started processes")?;
+        while !started.is_closed() {
+            let mut ready = tokio::select! {
+                ready = ring.readable_mut() => ready.context("cannot wait for the ring of started processes")?,
+                () = started.closed() => return Ok(()),
+            };
+            while let Some(record) = ready.get_inner_mut().next() {
+                if let Some(process) = record.first_chunk() {
+                    started.try_send(u32::from_ne_bytes(*process)).ok();
+                }
+            }
+            ready.clear_ready();
+        }
+        Ok(())
+    }
+}
+
+impl Probes for Kernel {
+    type Links = Vec<UProbeLink>;
+
+    fn probe(&self, file: &Path, points: &[Point]) -> (Self::Links, Vec<(Probe, String)>) {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut attach = |point: &Point| -> anyhow::Result<UProbeLink> {
+            let uprobe: &mut UProbe = program(&mut programs, point.probe.program())?;
+            let id = uprobe.attach(point.offset, file, UProbeScope::AllProcesses)?;
+            Ok(uprobe.take_link(id)?)
+        };
+        let mut links = Vec::with_capacity(points.len());
+        let mut refused = Vec::new();
+        for point in points {
+            match attach(point) {
+                Ok(link) => links.push(link),
+                Err(error) => refused.push((point.probe, load::reason(&error))),
+            }
+        }
+        // Reading the executable's symbols before this took tens of megabytes.
+        sys::trim_memory();
+        (links, refused)
+    }
+}
+
+impl Runtimes for Kernel {
+    fn processes(&self) -> anyhow::Result<Vec<(u32, Process)>> {
+        sys::look_up_all(sys::map_descriptor(&self.nodejs.processes), BATCH)
+            .context("cannot read the map of Node.js processes")
+    }
+
+    fn threads(&self) -> anyhow::Result<Vec<(u64, Thread)>> {
+        sys::look_up_all(sys::map_descriptor(&self.nodejs.threads), BATCH)
+            .context("cannot read the map of Node.js threads")
+    }
+
+    fn forget(&self, process: u32) -> anyhow::Result<()> {
+        sys::delete_element(sys::map_descriptor(&self.nodejs.processes), &process)
+            .context("cannot delete from the map of Node.js processes")
+    }
+
+    fn now_ns(&self) -> u64 {
+        sys::monotonic_ns()
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads the machine code of a function, from its begin to its end, so that every instruction is seen where it begins.
+//! On `x86_64` only: elsewhere nothing is decoded, and what needs it is off.
+
+use iced_x86::{Decoder, DecoderOptions, Instruction};
+use object::{Architecture, Object as _, ObjectSegment as _};
+
+use super::{executable::Elf, symbols::Function};
+
+/// The instructions of a function; `None` where it cannot be read, or is not code from begin to end.
+pub(super) fn instructions(elf: &Elf<'_>, function: Function) -> Option<Vec<Instruction>> {
+    if elf.architecture() != Architecture::X86_64 {
+        return None;
+    }
+    decode(bytes(elf, function.address, function.size)?, function.address)
+}
+
+/// The instructions of this code; `None` where a part of it is none.
+pub(super) fn decode(code: &[u8], address: u64) -> Option<Vec<Instruction>> {
+    let decoder = Decoder::with_ip(64, code, address, DecoderOptions::NONE);
+    let instructions: Vec<Instruction> = decoder.into_iter().collect();
+    (!instructions.iter().any(Instruction::is_invalid)).then_some(instructions)
+}
+
+/// Whether a function calls one of these addresses; `None` where that cannot be told.
+pub(super) fn calls(elf: &Elf<'_>, function: Function, addresses: &[u64]) -> Option<bool> {
+    let instructions = instructions(elf, function)?;
+    let mut calls = instructions.iter().filter(|instruction| instruction.is_call_near());
+    Some(calls.any(|call| addresses.contains(&call.near_branch_target())))
+}
+
+/// The bytes at this address, up to `length`.
+pub(super) fn bytes<'a>(elf: &Elf<'a>, address: u64, length: u64) -> Option<&'a [u8]> {
+    elf.segments().find_map(|segment| {
+        let (_, size) = segment.file_range();
+        let inside = address.checked_sub(segment.address())?;
+        let length = length.min(size.checked_sub(inside)?);
+        segment.data_range(address, length).ok()?
+    })
+}

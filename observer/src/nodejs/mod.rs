@@ -1,0 +1,11 @@
+//! Node.js processes of targets: found by what their executables are, probed at V8's and libuv's own functions.
+//! Nothing is written to a process or to its files, and no signal is sent.
+
+mod code;
+mod executable;
+mod follow;
+mod symbols;
+mod waits;
+
+pub use executable::{Executable, Missing, Point, Probe, read};
+pub use follow::{Follower, Probes, Refused};
