@@ -22,7 +22,11 @@ const KEPT: u64 = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 38 | 1 << 39;
 fn each_thread_of_the_agent_has_given_up_what_it_does_not_need() -> Result<()> {
     let first = Cgroup::create("confined")?;
     let pattern = first.selector();
-    let agent = Agent::start(["--docker-socket", "", "--target", &pattern])?;
+    // Probes in executables need one more, for which see the table in the README.
+    let folder = tempfile::TempDir::new()?;
+    let file = folder.path().join("observer.toml").display().to_string();
+    fs::write(&file, "nodejs.enabled = false\n")?;
+    let agent = Agent::start(["--docker-socket", "", "--target", &pattern, "--config", &file])?;
     let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()))?;
     let mut seen = 0;
     for task in tasks {
@@ -81,7 +85,7 @@ fn makes_forbidden_calls() -> Result<()> {
     TcpStream::connect(("127.0.0.1", port))?;
     ensure!(Command::new("true").status()?.success(), "`true` fails");
 
-    confine::give_up_privileges(false)?;
+    confine::give_up_privileges(confine::Plans::default())?;
     confine::refuse_system_calls()?;
     ensure!(fs::read_to_string(&file)? == "before", "reading is not refused");
     for (call, error) in [

@@ -50,7 +50,8 @@ fn able(findings: &[Finding]) -> bool {
 
 /// Gives up what `observer run` gives up, to see whether that is possible here.
 fn confinement() -> Finding {
-    let done = confine::give_up_privileges(false).and_then(|()| confine::refuse_system_calls());
+    let done =
+        confine::give_up_privileges(confine::Plans::default()).and_then(|()| confine::refuse_system_calls());
     match done {
         Ok(()) => Finding::pass(
             "confinement",

@@ -6,7 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::runtime;
 
-use crate::{agent, config::Config, confine, logging};
+use crate::{
+    agent,
+    config::Config,
+    confine::{self, Plans},
+    logging,
+};
 
 /// Attaching and scraping block a thread each; the rest needs hardly any.
 const THREADS: usize = 2;
@@ -16,7 +21,8 @@ const GRACE: Duration = Duration::from_millis(200);
 /// Runs the agent until it is told to stop. `kernel_log`: also logs what the kernel half says of itself.
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     logging::init(&config.log)?;
-    confine::give_up_privileges(config.listen.is_low_port())?;
+    let plans = Plans { low_port: config.listen.is_low_port(), uprobes: config.nodejs.enabled };
+    confine::give_up_privileges(plans)?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .enable_all()

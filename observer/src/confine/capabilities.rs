@@ -32,10 +32,32 @@ const IN_THEIR_PLACE: CapabilitySet = CapabilitySet::SYS_ADMIN;
 /// Kept too where the agent is to listen on a port below 1024.
 const LOW_PORT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
+/// Kept too, where it was granted, while executables of Node.js are to be probed: `perf_event_open()` asks for it before it
+/// makes a uprobe (EACCES with `CAP_PERFMON` alone on Linux 6.18).
+const UPROBES: CapabilitySet = CapabilitySet::SYS_ADMIN;
+
+/// What the configuration asks for beside [`NEEDED`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plans {
+    /// To listen on a port below 1024.
+    pub low_port: bool,
+    /// To probe executables.
+    pub uprobes: bool,
+}
+
+impl Plans {
+    fn capabilities(self) -> CapabilitySet {
+        let mut set = CapabilitySet::empty();
+        set.set(LOW_PORT, self.low_port);
+        set.set(UPROBES, self.uprobes);
+        set
+    }
+}
+
 /// Gives up all others, also those that a program that this one starts would have.
-pub(super) fn drop_others(low_port: bool) -> io::Result<()> {
+pub(super) fn drop_others(plans: Plans) -> io::Result<()> {
     let permitted = capabilities(None)?.permitted;
-    let kept = kept(permitted, low_port);
+    let kept = kept(permitted, plans);
     for capability in CapabilitySet::all().difference(kept).iter() {
         match remove_capability_from_bounding_set(capability) {
             // One that this kernel does not know; or this user may not, and has none to gain from it.
@@ -51,9 +73,8 @@ pub(super) fn drop_others(low_port: bool) -> io::Result<()> {
 }
 
 /// Of those that the agent has, what it keeps.
-fn kept(permitted: CapabilitySet, low_port: bool) -> CapabilitySet {
-    let first = if low_port { LOW_PORT } else { CapabilitySet::empty() };
-    let needed = NEEDED.iter().fold(first, |set, (_, capability, _)| set | *capability);
+fn kept(permitted: CapabilitySet, plans: Plans) -> CapabilitySet {
+    let needed = NEEDED.iter().fold(plans.capabilities(), |set, (_, capability, _)| set | *capability);
     let lacks = !permitted.contains(CapabilitySet::BPF | CapabilitySet::PERFMON);
     permitted & if lacks { needed | IN_THEIR_PLACE } else { needed }
 }
@@ -64,16 +85,22 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_is_not_kept() {
-        let kept_of_all = kept(CapabilitySet::all(), false);
+        let kept_of_all = kept(CapabilitySet::all(), Plans::default());
         assert_eq!(kept_of_all.iter().count(), NEEDED.len());
         assert!(!kept_of_all.contains(CapabilitySet::SYS_ADMIN));
-        assert_eq!(kept(CapabilitySet::all(), true), kept_of_all | LOW_PORT);
+        assert_eq!(
+            kept(CapabilitySet::all(), Plans { low_port: true, uprobes: true }),
+            kept_of_all | LOW_PORT | UPROBES
+        );
     }
 
     #[test]
     fn what_was_not_granted_is_not_asked_for() {
         let granted = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::CHOWN;
-        assert_eq!(kept(granted, false), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
-        assert_eq!(kept(CapabilitySet::empty(), true), CapabilitySet::empty());
+        assert_eq!(kept(granted, Plans::default()), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
+        assert_eq!(
+            kept(CapabilitySet::empty(), Plans { low_port: true, uprobes: true }),
+            CapabilitySet::empty()
+        );
     }
 }

@@ -10,16 +10,19 @@ use rustix::{
     thread::set_no_new_privs,
 };
 
-pub use self::{capabilities::NEEDED, system_calls::REFUSED};
+pub use self::{
+    capabilities::{NEEDED, Plans},
+    system_calls::REFUSED,
+};
 
 /// Gives up capabilities and new privileges, of this thread and of those that it will start: to be called before any
-/// other thread is there. `low_port`: the agent is still to listen on a port below 1024.
+/// other thread is there. What the agent has `plans` for stays.
 ///
 /// # Errors
 /// Where the kernel refuses to take a privilege away.
-pub fn give_up_privileges(low_port: bool) -> anyhow::Result<()> {
+pub fn give_up_privileges(plans: Plans) -> anyhow::Result<()> {
     raise_memory_limit();
-    capabilities::drop_others(low_port).context("cannot give up capabilities")?;
+    capabilities::drop_others(plans).context("cannot give up capabilities")?;
     set_no_new_privs(true).context("cannot give up new privileges")
 }
 
