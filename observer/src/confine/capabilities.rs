@@ -9,25 +9,29 @@ use rustix::{
     },
 };
 
-/// What is kept, and for which call.
+/// What the agent needs, and for what, with the call. All of it is kept.
 pub const NEEDED: [(&str, CapabilitySet, &str); 5] = [
-    ("CAP_BPF", CapabilitySet::BPF, "bpf(): look-ups in maps by their number, programs for probes"),
-    ("CAP_PERFMON", CapabilitySet::PERFMON, "bpf(), perf_event_open(): tracing programs and their probes"),
-    ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, "bpf(): attaching to the cgroup of a new target"),
+    ("CAP_BPF", CapabilitySet::BPF, "to load programs and make maps: bpf()"),
+    (
+        "CAP_PERFMON",
+        CapabilitySet::PERFMON,
+        "to attach to tracepoints and executables: bpf(), perf_event_open()",
+    ),
+    ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, "to attach to cgroups: bpf()"),
     (
         "CAP_SYS_PTRACE",
         CapabilitySet::SYS_PTRACE,
-        "openat(), readlinkat(), pidfd_getfd(): executables and sockets of other users' processes",
+        "to see the files and sockets of other users' processes: openat(), readlinkat(), pidfd_getfd()",
     ),
     (
         "CAP_DAC_READ_SEARCH",
         CapabilitySet::DAC_READ_SEARCH,
-        "openat(): other users' entries in /proc, and their executables",
+        "to read other users' entries in /proc, and their executables: openat()",
     ),
 ];
 
 /// Includes what `CAP_BPF` and `CAP_PERFMON` allow, and is kept where those were not granted.
-const IN_THEIR_PLACE: CapabilitySet = CapabilitySet::SYS_ADMIN;
+pub const IN_THEIR_PLACE: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
 /// Kept too where the agent is to listen on a port below 1024.
 const LOW_PORT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 pub use self::{
-    capabilities::{NEEDED, Plans},
+    capabilities::{IN_THEIR_PLACE, NEEDED, Plans},
     system_calls::REFUSED,
 };
 

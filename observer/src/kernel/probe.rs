@@ -3,11 +3,16 @@
 
 use std::{fs, path::Path};
 
+use rustix::thread::CapabilitySet;
+
 use super::{
     load::{self, BTF_PATH, Options},
     programs::PROGRAMS,
 };
-use crate::targets::cgroups::Hierarchy;
+use crate::{
+    confine::{IN_THEIR_PLACE, NEEDED},
+    targets::cgroups::Hierarchy,
+};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,17 +67,6 @@ impl Finding {
 /// The oldest kernel that has everything the required programs use (socket storage in cgroup programs, the ring
 /// buffer, cgroup links).
 const OLDEST: (u32, u32) = (5, 10);
-
-/// Capabilities (include/uapi/linux/capability.h) and the call that needs each.
-const CAPABILITIES: &[(u32, &str, &str)] = &[
-    (39, "CAP_BPF", "to load programs and make maps"),
-    (38, "CAP_PERFMON", "to attach to tracepoints"),
-    (12, "CAP_NET_ADMIN", "to attach to cgroups"),
-    (19, "CAP_SYS_PTRACE", "to see the files and sockets of other users' processes"),
-    (2, "CAP_DAC_READ_SEARCH", "to read other users' entries in /proc"),
-];
-/// Includes what `CAP_BPF` and `CAP_PERFMON` allow.
-const SYS_ADMIN: u32 = 21;
 
 /// Looks at the host. `proc_root` is the host's /proc.
 pub fn host(proc_root: &Path) -> Vec<Finding> {
@@ -159,14 +153,15 @@ fn capabilities(status: &Path) -> Vec<Finding> {
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    let has = |number: u32| effective & (1 << number) != 0;
-    let missing = CAPABILITIES.iter().filter(|(number, name, _)| {
-        let implied = has(SYS_ADMIN) && matches!(*name, "CAP_BPF" | "CAP_PERFMON");
-        !has(*number) && !implied
-    });
+        .map_or(CapabilitySet::empty(), CapabilitySet::from_bits_retain);
+    let implied = if effective.contains(IN_THEIR_PLACE) {
+        CapabilitySet::BPF | CapabilitySet::PERFMON
+    } else {
+        CapabilitySet::empty()
+    };
+    let missing = NEEDED.iter().filter(|(_, capability, _)| !(effective | implied).contains(*capability));
     let findings: Vec<Finding> = missing
-        .map(|(_, name, why)| {
+        .map(|(name, _, why)| {
             let found = format!("{name} is missing, {why}");
             Finding::fail("privileges", found, "run as root, or give the unit or container this capability")
         })
@@ -241,14 +236,14 @@ mod tests {
 
     #[test]
     fn each_missing_capability_is_named() {
-        let all = CAPABILITIES.iter().fold(0_u64, |mask, (number, ..)| mask | 1 << number);
+        let all = NEEDED.iter().fold(0, |mask, (_, capability, _)| mask | capability.bits());
         let status = |mask: u64| file(&format!("Name:\tobserver\nCapEff:\t{mask:016x}\n"));
         assert_eq!(capabilities(status(all).path())[0].verdict, Verdict::Pass);
         let findings = capabilities(status(all & !(1 << 39) & !(1 << 12)).path());
         assert_eq!(findings.len(), 2);
         assert!(findings[0].found.contains("CAP_BPF") && findings[1].found.contains("CAP_NET_ADMIN"));
         assert_eq!(
-            capabilities(status((all | 1 << SYS_ADMIN) & !(1 << 39)).path())[0].verdict,
+            capabilities(status((all | IN_THEIR_PLACE.bits()) & !(1 << 39)).path())[0].verdict,
             Verdict::Pass
         );
     }
