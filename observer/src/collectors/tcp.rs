@@ -224,19 +224,7 @@ mod tests {
     use observer_ebpf::histogram::{LONG_NS, SHORT_NS};
 
     use super::*;
-    use crate::targets::{Labels, StateCounts, Target};
-
-    struct Fixed(Vec<Target>);
-
-    impl TargetList for Fixed {
-        fn targets(&self) -> Arc<[Target]> {
-            self.0.clone().into()
-        }
-
-        fn state_counts(&self) -> StateCounts {
-            StateCounts::default()
-        }
-    }
+    use crate::targets::{Labels, Target, fixture::Fixed};
 
     type Scripted = Mutex<(Peers, HashMap<PeerKey, OpenTotals>)>;
 
@@ -262,7 +250,7 @@ mod tests {
             restarts: 0,
         };
         let script: Arc<Scripted> = Arc::new(Mutex::new((peers, open.iter().copied().collect())));
-        (TcpCollector::new(Arc::new(Fixed(vec![target])), Arc::clone(&script)), script)
+        (TcpCollector::new(Arc::new(Fixed([target].into())), Arc::clone(&script)), script)
     }
 
     fn text(collector: &TcpCollector<Arc<Scripted>>) -> String {

@@ -11,7 +11,20 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Attacher, Cgroup, TargetId, cgroups::Hierarchy};
+use super::{Attacher, Cgroup, StateCounts, Target, TargetId, TargetList, cgroups::Hierarchy};
+
+/// A list of targets that does not change, for the collectors' tests.
+pub(crate) struct Fixed(pub(crate) Arc<[Target]>);
+
+impl TargetList for Fixed {
+    fn targets(&self) -> Arc<[Target]> {
+        Arc::clone(&self.0)
+    }
+
+    fn state_counts(&self) -> StateCounts {
+        StateCounts::default()
+    }
+}
 
 /// The tree; removed when dropped.
 pub(super) struct Host {

@@ -7,7 +7,7 @@ mod containers;
 mod docker;
 mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod inventory;
 mod listeners;
 mod matching;

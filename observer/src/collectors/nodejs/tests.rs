@@ -6,19 +6,7 @@ use std::{fs, path::Path, sync::RwLock};
 use observer_ebpf::runtime::Pause;
 
 use super::*;
-use crate::targets::{Labels, StateCounts};
-
-struct Fixed(Arc<[Target]>);
-
-impl TargetList for Fixed {
-    fn targets(&self) -> Arc<[Target]> {
-        Arc::clone(&self.0)
-    }
-
-    fn state_counts(&self) -> StateCounts {
-        StateCounts::default()
-    }
-}
+use crate::targets::{Labels, fixture::Fixed};
 
 /// The kernel half's maps, at 100 s on its clock.
 #[derive(Default)]

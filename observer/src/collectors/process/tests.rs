@@ -8,20 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
-
-/// A list of targets that does not change.
-struct Fixed(Arc<[Target]>);
-
-impl TargetList for Fixed {
-    fn targets(&self) -> Arc<[Target]> {
-        Arc::clone(&self.0)
-    }
-
-    fn state_counts(&self) -> StateCounts {
-        StateCounts::default()
-    }
-}
+use crate::targets::{Cgroup, Labels, cgroups::Hierarchy, fixture::Fixed};
 
 /// A collector of one target, whose only cgroup is the folder `cgroup` below `root`.
 fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollector, LabelOverflow) {
