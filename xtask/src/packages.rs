@@ -90,6 +90,23 @@ pub(crate) fn install(who: &str, packages: &[&str]) -> Result<()> {
     first
 }
 
+/// Installs the newest of `packages` that the archive has, also where older ones are installed: package lists that came with
+/// a machine may be as old as its image, and name a compiler of that time.
+pub(crate) fn install_newest(who: &str, packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
+    if !workspace::is_root() {
+        bail!(
+            "cargo xtask {who} needs packages that only root can install: run `sudo apt-get update` and \
+             `sudo apt-get install --no-install-recommends {list}`, then this again"
+        );
+    }
+    step::run_quietly("fetching the package lists", &mut apt("update"))?;
+    let mut install = apt("install");
+    // The last one of two opposite options holds.
+    install.arg("--upgrade").args(packages);
+    step::run_quietly(&format!("installing {list}"), &mut install)
+}
+
 /// Whether dpkg has `package` installed.
 pub(crate) fn installed(package: &str) -> bool {
     Command::new("dpkg-query")

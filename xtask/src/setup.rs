@@ -5,11 +5,11 @@ use anyhow::{Result, bail};
 
 use crate::{
     apps, linker, nodejs, packages, python, step,
-    toolchain::{Compiler, DEBIAN_COMPILER, Toolchain},
+    toolchain::{self, Compiler, DEBIAN_COMPILER, Toolchain},
 };
 
 /// What to do by hand where nothing can be installed.
-const BY_HAND: &str = "no eBPF toolchain is here, and this is no Debian to install one on: run `rustup toolchain install \
+const BY_HAND: &str = "run `rustup toolchain install \
     nightly --component rust-src` and install a bpf-linker built with the LLVM version that `rustc +nightly -vV` names";
 
 /// Makes sure that an eBPF toolchain is there, with `tests` also what the end-to-end tests start; says which it is.
@@ -31,10 +31,18 @@ pub(crate) fn setup(tests: bool) -> Result<Toolchain> {
 /// Installs Debian's compiler and a linker for it.
 fn install() -> Result<Toolchain> {
     if !packages::available() {
-        bail!(BY_HAND);
+        bail!("no eBPF toolchain is here, and this is no Debian to install one on: {BY_HAND}");
     }
-    packages::install("setup", DEBIAN_COMPILER)?;
     let compiler = Compiler::Debian;
+    if !compiler.present() {
+        packages::install_newest("setup", DEBIAN_COMPILER)?;
+    }
+    if !compiler.present() {
+        bail!(
+            "Debian's rustc-web here is older than {}, or lacks the library's source: {BY_HAND}",
+            toolchain::OLDEST
+        );
+    }
     let linker = match linker::find(compiler)? {
         Some(linker) => linker,
         None => linker::install(compiler)?,

@@ -15,6 +15,9 @@ use crate::{linker, workspace};
 /// Debian's compiler, its cargo and the library's source: one matching set.
 pub(crate) const DEBIAN_COMPILER: &[&str] = &["rustc-web", "cargo-web", "rust-web-src"];
 
+/// The oldest release that builds the workspace, as its `rust-version` says.
+pub(crate) const OLDEST: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// Where Debian puts that compiler.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
@@ -41,9 +44,14 @@ pub(crate) enum Compiler {
 }
 
 impl Compiler {
-    /// Whether this compiler and the library's source are there.
+    /// Whether this compiler and the library's source are there, and not too old.
     pub(crate) fn present(self) -> bool {
         if self == Self::Nightly && workspace::find_program("rustup").is_none() {
+            return false;
+        }
+        let version = self.rustc().arg("--version").output();
+        let recent = version.is_ok_and(|run| is_recent(&String::from_utf8_lossy(&run.stdout), OLDEST));
+        if !recent {
             return false;
         }
         let Ok(run) = self.rustc().args(["--print", "sysroot"]).output() else {
@@ -163,6 +171,16 @@ fn clean(mut command: Command) -> Command {
     command
 }
 
+/// Whether `version`, as `rustc --version` prints it, is `oldest` or newer.
+fn is_recent(version: &str, oldest: &str) -> bool {
+    let numbers = |version: &str| {
+        let mut parts = version.split(['.', '-', ' ']).map(|part| part.parse::<u32>().ok());
+        Some((parts.next()??, parts.next()??))
+    };
+    let found = version.strip_prefix("rustc ").and_then(numbers);
+    found.is_some() && found >= numbers(oldest)
+}
+
 /// The major version in the line `LLVM version: 22.1.8` of `rustc -vV`.
 fn parse_llvm_major(version: &str) -> Option<u32> {
     let line = version.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
@@ -172,6 +190,15 @@ fn parse_llvm_major(version: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_compiler_of_an_old_release_is_none() {
+        assert!(is_recent("rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)", "1.95"));
+        assert!(is_recent("rustc 1.97.0-nightly (e50aa6fba 2026-05-19)", "1.95"));
+        assert!(is_recent("rustc 2.0.0", "1.95"));
+        assert!(!is_recent("rustc 1.85.0 (4d91de4e4 2025-02-17)", "1.95"));
+        assert!(!is_recent("", "1.95"));
+    }
 
     #[test]
     fn the_llvm_version_is_found_among_rustc_s_lines() {
