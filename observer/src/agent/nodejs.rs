@@ -3,9 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use tokio::{
     sync::mpsc,
-    task::block_in_place,
+    task::spawn_blocking,
     time::{self, MissedTickBehavior},
 };
 
@@ -41,22 +42,37 @@ impl Following {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut starts = true;
         loop {
-            tokio::select! {
-                process = started.recv(), if starts => match process {
-                    Some(process) => block_in_place(|| {
-                        if self.follower.started(process) {
-                            self.collector.started(process);
-                        }
-                    }),
-                    None => starts = false,
-                },
-                _ = looks.tick() => block_in_place(|| {
-                    self.follower.look(&targets.targets(), &self.hierarchy);
-                    if let Err(error) = self.collector.take_in() {
-                        tracing::warn!(error = format!("{error:#}"), "cannot read the counts of Node.js");
-                    }
-                }),
-            }
+            let process = tokio::select! {
+                process = started.recv(), if starts => {
+                    starts = process.is_some();
+                    process
+                }
+                _ = looks.tick() => None,
+            };
+            let targets = targets.clone();
+            // Not `block_in_place`, which would go on to wait for the next look when the runtime has ended meanwhile, and
+            // that panics. What is waited for here is left behind.
+            let looking = spawn_blocking(move || {
+                match process {
+                    Some(process) => self.started(process),
+                    None => self.look(&targets),
+                }
+                self
+            });
+            self = looking.await.context("who follows Node.js panicked")?;
+        }
+    }
+
+    fn started(&mut self, process: u32) {
+        if self.follower.started(process) {
+            self.collector.started(process);
+        }
+    }
+
+    fn look(&mut self, targets: &Handle) {
+        self.follower.look(&targets.targets(), &self.hierarchy);
+        if let Err(error) = self.collector.take_in() {
+            tracing::warn!(error = format!("{error:#}"), "cannot read the counts of Node.js");
         }
     }
 }
