@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     http,
@@ -124,9 +124,11 @@ impl Agent {
         }
     }
 
-    /// Ends it by SIGTERM; how it ended.
+    /// Ends it by SIGTERM; how it ended. That it panicked, whatever came of it, is an error.
     pub fn stop(self) -> Result<ExitStatus> {
-        self.process.stop()
+        let ended = self.process.stop_and_read()?;
+        ensure!(!ended.output.contains("panicked at"), "the observer panicked:\n{}", ended.output);
+        Ok(ended.status)
     }
 }
 

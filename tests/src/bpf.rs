@@ -15,6 +15,8 @@ pub struct Held {
     pub maps: BTreeSet<u32>,
     /// Links, which are what attaches a program.
     pub links: BTreeSet<u32>,
+    /// Those of them that attach to a cgroup.
+    pub cgroup_links: BTreeSet<u32>,
 }
 
 impl Held {
@@ -32,14 +34,17 @@ impl Held {
 
     /// Adds what one entry of fdinfo shows (kernel/bpf/syscall.c, `bpf_*_show_fdinfo`).
     fn add(&mut self, text: &str) {
-        for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
-            let ids = match key {
-                "prog_id" => &mut self.programs,
-                "map_id" => &mut self.maps,
-                "link_id" => &mut self.links,
+        let fields = || text.lines().filter_map(|line| line.split_once(':'));
+        let of_cgroup = fields().any(|(key, value)| key == "link_type" && value.trim() == "cgroup");
+        for (key, value) in fields() {
+            let Ok(id) = value.trim().parse::<u32>() else { continue };
+            match key {
+                "prog_id" => self.programs.insert(id),
+                "map_id" => self.maps.insert(id),
+                "link_id" if of_cgroup => self.cgroup_links.insert(id) && self.links.insert(id),
+                "link_id" => self.links.insert(id),
                 _ => continue,
             };
-            ids.extend(value.trim().parse::<u32>().ok());
         }
     }
 
@@ -49,6 +54,7 @@ impl Held {
             programs: existing("prog", &self.programs)?,
             maps: existing("map", &self.maps)?,
             links: existing("link", &self.links)?,
+            cgroup_links: existing("link", &self.cgroup_links)?,
         })
     }
 }
@@ -96,8 +102,10 @@ mod tests {
         let mut held = Held::default();
         held.add("pos:\t0\nflags:\t02\nlink_type:\tcgroup\nlink_id:\t7\nprog_tag:\t1f\nprog_id:\t70\n");
         held.add("pos:\t0\nmap_type:\t27\nmap_id:\t9\nfrozen:\t0\n");
-        assert_eq!(held.programs, BTreeSet::from([70]));
+        held.add("pos:\t0\nlink_type:\tperf\nlink_id:\t8\nprog_tag:\t2f\nprog_id:\t71\n");
+        assert_eq!(held.programs, BTreeSet::from([70, 71]));
         assert_eq!(held.maps, BTreeSet::from([9]));
-        assert_eq!(held.links, BTreeSet::from([7]));
+        assert_eq!(held.links, BTreeSet::from([7, 8]));
+        assert_eq!(held.cgroup_links, BTreeSet::from([7]));
     }
 }

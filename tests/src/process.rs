@@ -149,6 +149,14 @@ impl Background {
         self.signal(Signal::TERM)?;
         self.wait(TERMINATE_WITHIN)
     }
+
+    /// Asks it to end by SIGTERM; how it ended, and all that it wrote until then.
+    pub fn stop_and_read(mut self) -> Result<Ended> {
+        if self.exited()?.is_none() {
+            self.signal(Signal::TERM)?;
+        }
+        self.finish(TERMINATE_WITHIN)
+    }
 }
 
 impl Drop for Background {

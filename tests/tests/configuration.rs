@@ -150,7 +150,7 @@ fn the_prefix_renames_what_is_of_targets_and_json_logs_are_json() -> Result<()> 
     let lines = process.output();
     for line in lines.lines() {
         let line: serde_json::Value =
-            serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
+            serde_json::from_str(line).with_context(|| format!("not JSON: `{line}` in:\n{lines}"))?;
         for key in ["timestamp", "level", "message"] {
             ensure!(line.get(key).is_some_and(serde_json::Value::is_string), "no {key} in {line}");
         }

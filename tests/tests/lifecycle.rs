@@ -20,7 +20,8 @@ use tests::{
     cgroup::{self, Cgroup},
     http,
     metrics::Metrics,
-    process::{PATIENCE, wait_until},
+    nodejs::executable,
+    process::{Background, PATIENCE, wait_until},
     puppet::{self, Puppet},
 };
 
@@ -48,7 +49,7 @@ fn is(metrics: &Metrics, name: &str, value: f64) -> bool {
 }
 
 fn has_log_of_trouble(log: &str) -> bool {
-    log.contains("WARN") || log.contains("ERROR")
+    ["WARN", "ERROR", "panicked"].iter().any(|word| log.contains(word))
 }
 
 #[test]
@@ -176,6 +177,22 @@ fn a_signal_stops_it_within_a_second_also_under_load() -> Result<()> {
         ensure!(bpf::attached_to(cgroup.path())?.is_empty(), "{signal:?}: something is still attached");
         let log = agent.process().output();
         ensure!(!has_log_of_trouble(&log), "{log}");
+    }
+    Ok(())
+}
+
+/// The first look for executables begins when the agent is ready, and that of Node.js takes some tenths of a second.
+#[test]
+fn a_signal_in_the_middle_of_reading_node_js_stops_it_as_well() -> Result<()> {
+    let cgroup = Cgroup::create("lifecycle")?;
+    let mut command = cgroup.command(executable(24)?);
+    let _node = Background::start(command.args(["-e", "setInterval(() => {}, 1000)"]))?;
+    for milliseconds in [0, 30, 60, 100, 150, 200, 300, 400] {
+        let agent = start(&cgroup)?;
+        thread::sleep(Duration::from_millis(milliseconds));
+        let begun = Instant::now();
+        ensure!(agent.stop()?.success(), "after {milliseconds} ms");
+        ensure!(begun.elapsed() < STOP_WITHIN, "after {milliseconds} ms: it took {:?}", begun.elapsed());
     }
     Ok(())
 }
