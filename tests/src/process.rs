@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
 /// How long a test waits for anything that is bound to happen, on a busy machine.
@@ -170,6 +170,17 @@ impl Drop for Background {
 /// Whether this process is root, which making cgroups and loading programs needs.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Lets this thread run as soon as it can, whoever else would like to: then its clock tells when something happened, and not
+/// when it was its turn to see it. What it starts, threads and processes, has to wait like all others.
+pub fn be_urgent() -> Result<()> {
+    let thread = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let arguments = ["--reset-on-fork", "--fifo", "--pid", "1", &thread];
+    let changed =
+        Command::new("chrt").args(arguments).output().context("cannot start chrt, of util-linux")?;
+    ensure!(changed.status.success(), "chrt failed: {}", String::from_utf8_lossy(&changed.stderr));
+    Ok(())
 }
 
 /// Lets this process open as many files as it may; the soft limit is 1024 on most hosts.

@@ -17,8 +17,9 @@ use tests::{
         truth::Comparison,
     },
     metrics::Metrics,
+    process::be_urgent,
 };
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 
 /// Different paths of each kind.
 const PATHS: u64 = 10_000;
@@ -48,7 +49,8 @@ fn ten_thousand_paths_are_one_route_or_within_the_budget() -> Result<()> {
     let server = Server::start(Kind::Node(&[]), &cgroup, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
     let agent =
         Agent::start(["--docker-socket", "", "--target", &format!("{},app=generic", cgroup.selector())])?;
-    let runtime = Runtime::new()?;
+    be_urgent()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let mut ledger = Ledger::default();
     let chat = |number| format!("/api/chat/3f2504e0-4f89-41d3-9a0c-{number:012x}?bytes=20&number={number}");
     runtime.block_on(ask(&server, "/api/chat/{uuid}", chat, &mut ledger))?;
