@@ -1,16 +1,26 @@
 //! Node.js without its symbols: what cannot be probed is stated with its reason, and everything else works.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tests::{
     agent::Agent,
     cgroup::Cgroup,
+    http,
     metrics::Metrics,
-    nodejs::{Steps, executable},
-    process::PATIENCE,
+    nodejs::{Steps, executable, program},
+    process::{Background, PATIENCE},
 };
+
+/// How many requests are to be counted.
+const REQUESTS: u32 = 20;
 
 /// A copy of one version without the symbols that `strip` takes out.
 fn stripped(version: u32, folder: &TempDir) -> Result<PathBuf> {
@@ -26,6 +36,22 @@ fn reasons(metrics: &Metrics, program: &str) -> Vec<String> {
     let labels = [("program", program)];
     let off = metrics.matching("observer_program_attached", &labels).filter(|(_, value)| *value < 0.5);
     off.filter_map(|(series, _)| series.labels.get("reason").cloned()).collect()
+}
+
+/// Requests are counted as ever.
+fn requests_count(agent: &Agent, cgroup: &Cgroup, node: &Path) -> Result<()> {
+    let mut server = Background::start(cgroup.command(node).arg(program("server.js")))?;
+    let port = |line: &str| line.strip_prefix("listening ")?.parse().ok();
+    let port: u16 = server.wait_for("port", PATIENCE, port)?;
+    for _ in 0..REQUESTS {
+        let answer = http::get((Ipv4Addr::LOCALHOST, port).into(), "/api/chat")?;
+        ensure!(answer.status == 200, "{answer:?}");
+    }
+    let labels = [("method", "GET"), ("status_code", "200")];
+    let all = |metrics: &Metrics| metrics.sum("chat_http_requests_total", &labels);
+    let metrics = agent.scrape_until(PATIENCE, |metrics| all(metrics) >= f64::from(REQUESTS))?;
+    ensure!((all(&metrics) - f64::from(REQUESTS)).abs() < 0.5, "{} of {REQUESTS} requests", all(&metrics));
+    Ok(())
 }
 
 /// Runs a version stripped, until the agent has said what it makes of it.
@@ -52,6 +78,7 @@ fn observe(version: u32, off: &[&str], on: &[&str]) -> Result<Metrics> {
     let _: serde_json::Value = steps.told("collected")?;
     let metrics = agent.scrape()?;
     ensure!(metrics.get("chat_target_up", &[]) == Some(1.0) && metrics.sum("chat_processes", &[]) > 0.5);
+    requests_count(&agent, &cgroup, &node)?;
     // Nothing runs it any more, so nothing is to be said of it.
     drop(steps);
     let silent = |metrics: &Metrics| off.iter().all(|program| reasons(metrics, program).is_empty());
