@@ -1,5 +1,5 @@
-//! Servers of several processes: LitServe, `uvicorn --workers` and Node's cluster, each with two that serve or work and
-//! that are started again when they die. Which process is which is what they say themselves.
+//! Servers of several processes: LitServe, `uvicorn --workers`, Node's cluster and pm2, each with two that serve or work
+//! and that are started again when they die. Which process is which is what they say themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
 
 use crate::{
     apps::{App, free_address, installed},
@@ -25,6 +26,8 @@ pub enum Kind {
     Uvicorn,
     /// Node's cluster with two workers.
     Cluster,
+    /// `pm2-runtime` with two processes in its cluster mode.
+    Pm2,
 }
 
 /// A running server; it is killed when this is dropped, and its processes with the cgroup.
@@ -32,6 +35,7 @@ pub struct Pool<'c> {
     app: App,
     kind: Kind,
     cgroup: &'c Cgroup,
+    _folder: TempDir,
 }
 
 /// Ids of processes by role.
@@ -42,6 +46,7 @@ impl<'c> Pool<'c> {
     pub fn start(kind: Kind, cgroup: &'c Cgroup) -> Result<Self> {
         let address = free_address()?;
         let port = address.port().to_string();
+        let folder = TempDir::new().context("cannot make a folder")?;
         let (mut command, ready) = match kind {
             Kind::LitServe => {
                 let mut command = cgroup.command("python3");
@@ -59,10 +64,17 @@ impl<'c> Pool<'c> {
                 command.arg(fixture("cluster.js")).arg(port);
                 (command, "/")
             }
+            Kind::Pm2 => {
+                let mut command = cgroup.command("node");
+                command.arg(installed("pm2/node_modules/pm2/bin/pm2-runtime")?).arg("start");
+                command.arg(fixture("served.js")).args(["--instances", "2"]);
+                command.env("PORT", port).env("PM2_HOME", folder.path()).env("PM2_DISCRETE_MODE", "true");
+                (command, "/")
+            }
         };
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         let app = App::start(&mut command, address, ready)?;
-        let pool = Self { app, kind, cgroup };
+        let pool = Self { app, kind, cgroup, _folder: folder };
         wait_until("all processes of the server are there", PATIENCE, || Ok(pool.parts().is_ok()))
             .with_context(|| pool.app.output())?;
         Ok(pool)
@@ -108,11 +120,13 @@ impl<'c> Pool<'c> {
                 ("python resource_tracker", trackers),
             ]),
             Kind::Cluster => Parts::from([("node cluster", main.union(&workers).copied().collect())]),
+            Kind::Pm2 => Parts::from([("node pm-runtime start", main), ("node served", workers)]),
         };
         let expected: &[usize] = match self.kind {
             Kind::LitServe => &[2, 2, 1, 1, 1],
             Kind::Uvicorn => &[2, 1, 1],
             Kind::Cluster => &[3],
+            Kind::Pm2 => &[1, 2],
         };
         let counts: Vec<usize> = parts.values().map(BTreeSet::len).collect();
         ensure!(counts == expected && alive.is_empty(), "{parts:?}, and {alive:?}");

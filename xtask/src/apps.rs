@@ -1,5 +1,5 @@
-//! The applications that the end-to-end tests observe: LitServe, a Next.js server, and runtimes beside Node.js, each in its
-//! own folder below the target folder. Versions are pinned beside the sources; what is installed is kept until they change.
+//! The applications that the end-to-end tests observe: LitServe, a Next.js server, runtimes beside Node.js, and pm2, each in
+//! its own folder below the target folder. Versions are pinned beside the sources; what is installed is kept until they change.
 
 use std::{
     fs,
@@ -25,20 +25,21 @@ const NEXT_SOURCES: &[&str] = &[
     "app/api/plain/route.js",
 ];
 
-/// Where Bun and Deno are pinned.
-const RUNTIME_SOURCES: &[&str] = &["package.json", "package-lock.json"];
+/// Where packages are pinned that are used as they are.
+const PINNED: &[&str] = &["package.json", "package-lock.json"];
 
 /// Installs those that are missing or whose sources have changed.
 pub(crate) fn install() -> Result<()> {
-    python::install_list("tests/fixtures/litserve/requirements.txt", &folder("litserve"))?;
+    python::install_list("tests/fixtures/litserve/requirements.txt", &folder("litserve"), None)?;
     let built =
         || step::run_quietly("building a Next.js server for the tests", &mut npm("next", &["run", "build"]));
     packages("next", NEXT_SOURCES, built)?;
-    packages("runtimes", RUNTIME_SOURCES, || Ok(()))
+    packages("runtimes", PINNED, || Ok(()))?;
+    packages("pm2", PINNED, || Ok(()))
 }
 
 /// Where an application is installed; `tests::apps` looks there.
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     workspace::target_dir().join("apps").join(name)
 }
 

@@ -126,6 +126,11 @@ fn a_cluster_of_node_loses_a_worker_under_load() -> Result<()> {
 }
 
 #[test]
+fn pm2_loses_a_worker_under_load() -> Result<()> {
+    loses_one(Kind::Pm2, "generic", "node served", "GET /chat HTTP/1.0\r\n\r\n", "/chat")
+}
+
+#[test]
 fn of_a_run_that_is_over_only_the_counters_stay() -> Result<()> {
     let (cgroup, folder) = (Cgroup::create("observer-roles")?, TempDir::new()?);
     let agent = observe(&cgroup, "generic", folder.path())?;
