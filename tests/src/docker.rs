@@ -101,11 +101,16 @@ impl Daemon {
         Ok(String::from_utf8([output.stdout, output.stderr].concat())?)
     }
 
+    /// `docker` with `arguments`, to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(arguments);
+        command
+    }
+
     fn execute(&self, arguments: &[&str]) -> Result<Output> {
-        let output = Command::new("docker")
-            .arg("-H")
-            .arg(format!("unix://{}", self.socket().display()))
-            .args(arguments)
+        let mut command = self.command(arguments);
+        let output = command
             .stdin(Stdio::null())
             .output()
             .context("cannot start `docker`: run `cargo xtask setup`")?;
@@ -116,8 +121,7 @@ impl Daemon {
 
     /// Runs a program in a container; how it ended.
     pub fn run_inside(&self, container: &str, program: &[&str]) -> Result<ExitStatus> {
-        let mut command = Command::new("docker");
-        command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(["exec", container]);
+        let mut command = self.command(&["exec", container]);
         command.args(program).stdin(Stdio::null()).status().context("cannot start `docker`")
     }
 
@@ -140,6 +144,15 @@ impl Daemon {
         copy_into(&root, &node, Path::new("/bin/node"))?;
         for library in libraries(&node)? {
             copy_into(&root, &library, &library)?;
+        }
+        self.import(image, &root)
+    }
+
+    /// An image of these files, each by its path in the image and where it is taken from, and of nothing else.
+    pub fn import_files(&self, image: &str, files: &[(PathBuf, PathBuf)]) -> Result<()> {
+        let root = self.directory.path().join(format!("files-{image}"));
+        for (path, file) in files {
+            copy_into(&root, file, path)?;
         }
         self.import(image, &root)
     }
@@ -222,7 +235,7 @@ fn which(program: &str) -> Result<PathBuf> {
 }
 
 /// The libraries that a program is linked with, its loader among them, as `ldd` tells.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+pub fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = Command::new("ldd").arg(program).output().context("cannot start `ldd`")?;
     let text = String::from_utf8(output.stdout).context("ldd's output is not UTF-8")?;
     let paths = text.split_whitespace().filter(|word| word.starts_with('/'));

@@ -6,6 +6,7 @@ pub mod apps;
 pub mod bench;
 pub mod bpf;
 pub mod cgroup;
+pub mod collections;
 pub mod demo;
 pub mod docker;
 pub mod guest;

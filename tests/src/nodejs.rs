@@ -42,16 +42,24 @@ pub struct Steps {
 impl Steps {
     /// Runs a program of fixtures/nodejs in `cgroup`; `command` is Node.js with its own arguments.
     pub fn start(cgroup: &Cgroup, command: &[&Path], name: &str, arguments: &[String]) -> Result<Self> {
-        let folder = TempDir::new().context("cannot make a folder")?;
-        let pipe = folder.path().join("steps");
-        let made = Command::new("mkfifo").arg(&pipe).status().context("cannot start mkfifo")?;
-        ensure!(made.success(), "cannot make a pipe at {}", pipe.display());
         let (node, flags) = command.split_first().context("no command")?;
         let mut command = cgroup.command(node);
-        command.args(flags).arg(program(name)).args(arguments).env("STEPS", &pipe);
+        command.args(flags).arg(program(name)).args(arguments);
+        Self::start_by(|pipe| {
+            command.env("STEPS", pipe);
+            command
+        })
+    }
+
+    /// Runs the command that `command` makes for a pipe, out of which the program is to read its steps.
+    pub fn start_by(command: impl FnOnce(&Path) -> Command) -> Result<Self> {
+        let folder = TempDir::new().context("cannot make a folder")?;
+        let path = folder.path().join("steps");
+        let made = Command::new("mkfifo").arg(&path).status().context("cannot start mkfifo")?;
+        ensure!(made.success(), "cannot make a pipe at {}", path.display());
         // For reading too, so that neither side waits for the other to open it.
-        let pipe = OpenOptions::new().read(true).write(true).open(&pipe).context("cannot open the pipe")?;
-        Ok(Self { process: Background::start(&mut command)?, pipe, _folder: folder })
+        let pipe = OpenOptions::new().read(true).write(true).open(&path).context("cannot open the pipe")?;
+        Ok(Self { process: Background::start(&mut command(&path))?, pipe, _folder: folder })
     }
 
     /// Its process id.

@@ -16,7 +16,7 @@ const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// A part of Debian's archive, by the name of a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Suite {
+pub(crate) enum Suite {
     /// Of the archive itself.
     Main(&'static str),
     /// Of the security archive.
@@ -25,7 +25,7 @@ pub(super) enum Suite {
 
 /// Which packages count as installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Installed {
+pub(crate) enum Installed {
     /// None: a package is wanted by itself.
     Nothing,
     /// Those of this machine, so that only what is missing is fetched.
@@ -33,13 +33,13 @@ pub(super) enum Installed {
 }
 
 /// An apt of its own.
-pub(super) struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
     /// One in `folder` whose lists are those of `sources`: archive and suite.
-    pub(super) fn new(folder: PathBuf, sources: &[(String, String)], installed: Installed) -> Result<Self> {
+    pub(crate) fn new(folder: PathBuf, sources: &[(String, String)], installed: Installed) -> Result<Self> {
         ensure!(packages::available(), "this is no Debian to fetch packages with");
         ensure!(
             Path::new(KEYRING).is_file(),
@@ -77,7 +77,7 @@ impl Apt {
     }
 
     /// Fetches the lists.
-    pub(super) fn update(&self, of: &str) -> Result<()> {
+    pub(crate) fn update(&self, of: &str) -> Result<()> {
         step::run_quietly(
             &format!("fetching the package lists of {of}"),
             self.command("apt-get").args(["--quiet", "--error-on=any", "update"]),
@@ -85,19 +85,19 @@ impl Apt {
     }
 
     /// A program of apt that uses this configuration only.
-    pub(super) fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env("APT_CONFIG", self.folder.join("apt.conf")).env("DEBIAN_FRONTEND", "noninteractive");
         command
     }
 
     /// Where packages are put that are fetched as if to be installed.
-    pub(super) fn archives(&self) -> PathBuf {
+    pub(crate) fn archives(&self) -> PathBuf {
         self.folder.join("cache/archives")
     }
 
     /// What a program of apt prints.
-    pub(super) fn ask(&self, program: &str, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn ask(&self, program: &str, arguments: &[&str]) -> Result<String> {
         let run = self
             .command(program)
             .args(arguments)
@@ -110,7 +110,7 @@ impl Apt {
 }
 
 /// The archives that this machine itself uses: Debian's own, and the one of its security updates.
-pub(super) fn archives() -> Result<(String, String)> {
+pub(crate) fn archives() -> Result<(String, String)> {
     let run = Command::new("apt-get")
         .args(["indextargets", "--format", "$(LABEL) $(REPO_URI)", "Created-By: Packages"])
         .output()
@@ -124,7 +124,7 @@ pub(super) fn archives() -> Result<(String, String)> {
 }
 
 /// Unpacks a package.
-pub(super) fn unpack(package: &Path, into: &Path) -> Result<()> {
+pub(crate) fn unpack(package: &Path, into: &Path) -> Result<()> {
     ensure!(workspace::find_program("dpkg-deb").is_some(), "dpkg-deb is missing");
     let run = Command::new("dpkg-deb").arg("--extract").arg(package).arg(into).output();
     let run = run.context("cannot start dpkg-deb")?;

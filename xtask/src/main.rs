@@ -1,7 +1,8 @@
 //! The project's own commands, one file per command; `cargo xtask help` lists them.
-//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `python`, `apps`, `nodejs` and `linker`.
+//! What several of them need is in `workspace`, `step`, `toolchain`, `packages`, `apt`, `python`, `apps`, `nodejs`, `musl` and `linker`.
 
 mod apps;
+mod apt;
 mod bench;
 mod build;
 mod check;
@@ -10,6 +11,7 @@ mod fuzz;
 mod kernels;
 mod linker;
 mod metrics_doc;
+mod musl;
 mod nodejs;
 mod packages;
 mod python;

@@ -1,7 +1,10 @@
 //! Debian packages: which are missing, and installing those and nothing else.
 //! Nothing is ever removed or upgraded for it, and no service is started by it.
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::{Mutex, PoisonError},
+};
 
 use anyhow::{Result, bail};
 
@@ -13,6 +16,9 @@ struct Tool {
     /// The program that makes the package unnecessary; none where only this package will do.
     program: Option<&'static str>,
 }
+
+/// Held by whoever installs: apt fails where another apt is at work.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// What the end-to-end tests start.
 const TEST_TOOLS: &[Tool] = &[
@@ -64,6 +70,7 @@ pub(crate) fn install_test_tools() -> Result<()> {
 
 /// Installs those of `packages` that are missing, for `cargo xtask <who>`; needs root only where some are.
 pub(crate) fn install(who: &str, packages: &[&str]) -> Result<()> {
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !installed(package)).collect();
     if missing.is_empty() {
         return Ok(());
@@ -100,6 +107,7 @@ pub(crate) fn install_newest(who: &str, packages: &[&str]) -> Result<()> {
              `sudo apt-get install --no-install-recommends {list}`, then this again"
         );
     }
+    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     step::run_quietly("fetching the package lists", &mut apt("update"))?;
     let mut install = apt("install");
     // The last one of two opposite options holds.

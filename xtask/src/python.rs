@@ -18,11 +18,12 @@ pub(crate) fn folder() -> PathBuf {
 
 /// Installs the packages of the test servers.
 pub(crate) fn install() -> Result<()> {
-    install_list("tests/fixtures/http/requirements.txt", &folder())
+    install_list("tests/fixtures/http/requirements.txt", &folder(), None)
 }
 
-/// Installs the packages of `list`, seen from the workspace's folder, into `folder`, unless they are there as it asks.
-pub(crate) fn install_list(list: &str, folder: &Path) -> Result<()> {
+/// Installs the packages of `list`, seen from the workspace's folder, into `folder`, unless they are there as it asks; those
+/// of another `platform`, by the name that Python has for it, where one is given.
+pub(crate) fn install_list(list: &str, folder: &Path, platform: Option<&str>) -> Result<()> {
     let list = workspace::root().join(list);
     let wanted = fs::read(&list).with_context(|| format!("cannot read {}", list.display()))?;
     // A copy of the list says what is installed; it is written last.
@@ -36,18 +37,19 @@ pub(crate) fn install_list(list: &str, folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    step::run_quietly("installing Python packages for the tests", &mut pip(folder, &list))?;
+    step::run_quietly("installing Python packages for the tests", &mut pip(folder, &list, platform))?;
     fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
 }
 
-fn pip(folder: &Path, list: &Path) -> Command {
+fn pip(folder: &Path, list: &Path, platform: Option<&str>) -> Command {
     let mut command = Command::new("python3");
     command
         .args(["-m", "pip", "install", "--disable-pip-version-check", "--only-binary", ":all:"])
         .args(["--no-deps", "--root-user-action", "ignore", "--target"])
         .arg(folder)
         .arg("--requirement")
-        .arg(list);
+        .arg(list)
+        .args(platform.iter().flat_map(|platform| ["--platform", platform]));
     command
 }
 

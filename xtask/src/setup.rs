@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    apps, linker, nodejs, packages, python, step,
+    apps, linker, musl, nodejs, packages, python, step,
     toolchain::{self, Compiler, DEBIAN_COMPILER, Toolchain},
 };
 
@@ -20,12 +20,18 @@ pub(crate) fn setup(tests: bool) -> Result<Toolchain> {
     };
     step::say(&format!("eBPF toolchain: {toolchain}"));
     if tests {
-        packages::install_test_tools()?;
-        python::install()?;
-        apps::install()?;
-        nodejs::install()?;
+        install_for_tests()?;
     }
     Ok(toolchain)
+}
+
+/// Installs what the end-to-end tests start.
+pub(crate) fn install_for_tests() -> Result<()> {
+    packages::install_test_tools()?;
+    python::install()?;
+    apps::install()?;
+    nodejs::install()?;
+    musl::install()
 }
 
 /// Installs Debian's compiler and a linker for it.

@@ -3,6 +3,7 @@
 //! leaves the standard output to what a command is asked for.
 
 use std::{
+    cell::Cell,
     io::{IsTerminal, Read, Write, stderr},
     process::{Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
@@ -17,6 +18,18 @@ const TICK: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 
 /// How much of a failed step's output is worth reading: the end of it.
 const LINES_SHOWN: usize = 40;
+
+thread_local! {
+    /// Whether this thread's steps run beside others.
+    static BESIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does `work` in this thread, beside which others have steps of their own: these tell how long they took when they are
+/// done, and leave the line with the time to the others.
+pub(crate) fn beside<T>(work: impl FnOnce() -> T) -> T {
+    BESIDE.set(true);
+    work()
+}
 
 /// Says what happens next.
 pub(crate) fn say(text: &str) {
@@ -49,16 +62,19 @@ pub(crate) fn run_quietly(title: &str, command: &mut Command) -> Result<()> {
     // `command` still holds the pipe's write ends, and the reader would wait for them.
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let (done, ended) = channel::<()>();
-    let ticker = thread::spawn(move || tick(start, &ended));
+    let ticker = (!BESIDE.get()).then(|| thread::spawn(move || tick(start, &ended)));
     let mut output = Vec::new();
     let read = reader.read_to_end(&mut output);
     let status = child.wait().with_context(|| format!("cannot wait for {what}"))?;
     drop(done);
-    let shown = ticker.join().unwrap_or(false);
+    let shown = ticker.is_some_and(|ticker| ticker.join().unwrap_or(false));
     read.with_context(|| format!("cannot read the output of {what}"))?;
     if status.success() {
-        if shown {
-            eprintln!("    done in {} s", start.elapsed().as_secs());
+        let seconds = start.elapsed().as_secs();
+        if BESIDE.get() {
+            eprintln!("    {title}: done in {seconds} s");
+        } else if shown {
+            eprintln!("    done in {seconds} s");
         }
         return Ok(());
     }

@@ -2,17 +2,24 @@
 //! Unit tests of both halves first, then other kernels in an emulator, then the end-to-end tests, which load the programs
 //! and so need root.
 
-use anyhow::Result;
+use std::{fs, thread};
 
-use crate::{build, kernels, python, setup, step, workspace};
+use anyhow::{Context, Result, anyhow};
+
+use crate::{build, kernels, python, setup, step, toolchain::Toolchain, workspace};
 
 /// Runs all tests; without root the end-to-end tests are left out, which one line says.
 pub(crate) fn test() -> Result<()> {
     let root = workspace::is_root();
-    let toolchain = setup::setup(root)?;
-    build::build(&toolchain, &["observer"])?;
+    // What is fetched waits for others, and what is compiled for this machine.
+    let (kernels, toolchain) = thread::scope(|scope| -> Result<_> {
+        let fetching = scope.spawn(|| step::beside(|| fetch(root)));
+        let built = build_all();
+        let fetched = fetching.join().map_err(|_| anyhow!("the thread that fetches panicked"))?;
+        Ok((fetched?, built?))
+    })?;
     unit()?;
-    kernels::usual()?;
+    kernels.test(&toolchain)?;
     if root {
         return end_to_end();
     }
@@ -20,27 +27,65 @@ pub(crate) fn test() -> Result<()> {
     Ok(())
 }
 
+/// Everything that tests need and a build does not.
+fn fetch(root: bool) -> Result<kernels::Usual> {
+    if root {
+        setup::install_for_tests()?;
+    }
+    Ok(kernels::Usual::fetch())
+}
+
+/// The agent, and every test.
+fn build_all() -> Result<Toolchain> {
+    let toolchain = setup::setup(false)?;
+    build::build(&toolchain, &["observer"])?;
+    step::run("building the tests", &mut workspace::cargo(["test", "--workspace", "--no-run"]))?;
+    Ok(toolchain)
+}
+
 /// The unit tests of every package, and of the kernel half's library on the host.
 pub(crate) fn unit() -> Result<()> {
-    step::run(
-        "unit tests",
-        &mut workspace::cargo(["test", "--workspace", "--exclude", "tests", "--exclude", "observer-ebpf"]),
-    )?;
-    step::run(
-        "unit tests of the test helpers",
-        &mut workspace::cargo(["test", "--package", "tests", "--lib"]),
-    )?;
-    step::run(
-        "unit tests of the kernel half",
-        &mut workspace::cargo(["test", "--package", "observer-ebpf", "--lib"]),
-    )
+    let mut cargo = workspace::cargo(["test", "--workspace", "--lib", "--bins"]);
+    step::run("unit tests", cargo.args(test_targets("observer")?))
 }
 
 /// The end-to-end tests against the agent that `build` made.
 pub(crate) fn end_to_end() -> Result<()> {
-    let mut cargo = workspace::cargo(["test", "--package", "tests", "--no-fail-fast", "--test", "*"]);
+    // Of the whole workspace, as the unit tests: for one package alone cargo would choose other features of what all
+    // depend on, and build that again.
+    let mut cargo = workspace::cargo(["test", "--workspace", "--no-fail-fast"]);
+    cargo.args(test_targets("tests")?);
     // One at a time: the tests count what the whole agent does, and two would share the machine's two cores.
     cargo.args(["--", "--test-threads=1"]).env("OBSERVER_BIN", workspace::agent());
     cargo.env("OBSERVER_PYTHON_PACKAGES", python::folder());
     step::run("end-to-end tests", &mut cargo)
+}
+
+/// Arguments that name each file and each program in the folder `tests` of a package.
+fn test_targets(package: &str) -> Result<Vec<String>> {
+    let folder = workspace::root().join(package).join("tests");
+    let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        let is_target =
+            path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file();
+        if let Some(name) = path.file_stem().filter(|_| is_target) {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names.into_iter().flat_map(|name| ["--test".to_owned(), name]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_programs_are_targets_and_folders_of_other_files_are_not() {
+        let targets = test_targets("observer").unwrap();
+        assert_eq!(targets, ["--test", "cli", "--test", "golden"]);
+        assert!(test_targets("tests").unwrap().contains(&"streams_sse".to_owned()));
+    }
 }

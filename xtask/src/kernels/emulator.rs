@@ -10,12 +10,11 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{
+use super::{folder, image::Guest};
+use crate::{
     apt::{self, Apt, Installed},
-    folder,
-    image::Guest,
+    step, workspace,
 };
-use crate::{step, workspace};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 

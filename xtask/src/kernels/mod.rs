@@ -1,7 +1,6 @@
 //! `cargo xtask kernels`: boots Debian's kernels in an emulator and runs the tests of `tests::guest` on each.
 //! Needs no root and changes nothing outside the target folder; what was fetched is kept there.
 
-mod apt;
 mod boot;
 mod emulator;
 mod image;
@@ -21,7 +20,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use self::{emulator::Emulator, image::Work, results::Results};
-use crate::{build, setup, step, workspace};
+use crate::{apt, build, setup, step, toolchain::Toolchain, workspace};
 
 /// A kernel that observer is tried on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,20 +68,33 @@ pub(crate) fn kernels(versions: &[String], starts: u32, write: bool) -> Result<(
     judge(&results)
 }
 
-/// Tries the usual two kernels, on what `build` made; where they cannot be had, says so and lets that pass.
-pub(crate) fn usual() -> Result<()> {
-    let chosen = choose(&USUAL.iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    let (emulator, images) = match fetch(&chosen) {
-        Ok(fetched) => fetched,
-        Err(error) => {
-            step::say(&format!("tests on kernels {} left out: {error:#}", USUAL.join(" and ")));
-            return Ok(());
-        }
-    };
-    build::build(&setup::setup(false)?, &["tests"])?;
-    let results = run(&emulator, &chosen, &images, Work::Tests { starts: FEW_STARTS })?;
-    println!("{}", table::render(&results));
-    judge(&results)
+/// The emulator and the images of the usual two kernels, where they can be had.
+pub(crate) struct Usual(Result<(Emulator, Vec<PathBuf>)>);
+
+impl Usual {
+    /// Fetches what is missing.
+    pub(crate) fn fetch() -> Self {
+        Self(usual().and_then(|chosen| fetch(&chosen)))
+    }
+
+    /// Tries the two kernels, on what `build` made; where they cannot be had, says so and lets that pass.
+    pub(crate) fn test(self, toolchain: &Toolchain) -> Result<()> {
+        let (emulator, images) = match self.0 {
+            Ok(fetched) => fetched,
+            Err(error) => {
+                step::say(&format!("tests on kernels {} left out: {error:#}", USUAL.join(" and ")));
+                return Ok(());
+            }
+        };
+        build::build(toolchain, &["tests"])?;
+        let results = run(&emulator, &usual()?, &images, Work::Tests { starts: FEW_STARTS })?;
+        println!("{}", table::render(&results));
+        judge(&results)
+    }
+}
+
+fn usual() -> Result<Vec<Kernel>> {
+    choose(&USUAL.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 /// Tries containers whose limits are real, on the kernels of these `versions`, or on [`FULL`].

@@ -9,12 +9,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{
-    Kernel,
+use super::{Kernel, folder};
+use crate::{
     apt::{self, Apt, Installed, Suite},
-    folder,
+    step,
 };
-use crate::step;
 
 /// Ends the names of the packages that are wanted.
 const FLAVOUR: &str = "-cloud-amd64";
