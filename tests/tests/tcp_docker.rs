@@ -195,7 +195,7 @@ fn random_traffic(bed: &Bed) -> Result<()> {
         absent: vec![gateway(NOBODY, PORT)?],
         connections: 200,
         held: 20,
-        lasting: Duration::from_secs(20),
+        lasting: Duration::from_secs(12),
         seed: 1,
     };
     let held = container.play(load)?;
@@ -258,7 +258,7 @@ fn ipv6(bed: &Bed) -> Result<()> {
         absent: vec![gateway(NOBODY_6, PORT)?],
         connections: 60,
         held: 12,
-        lasting: Duration::from_secs(8),
+        lasting: Duration::from_secs(6),
         seed: 2,
     };
     let held = container.play(load)?;
@@ -277,7 +277,7 @@ fn loss(bed: &Bed) -> Result<()> {
         absent: Vec::new(),
         connections: 200,
         held: 20,
-        lasting: Duration::from_secs(20),
+        lasting: Duration::from_secs(12),
         seed: 3,
     };
     let held = container.play(load)?;
