@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use crate::{build, kernels, python, setup, step, workspace};
+use crate::{build, kernels, python, setup, step, toolchain::Toolchain, workspace};
 
 /// Runs all tests; without root the end-to-end tests are left out, which one line says.
 pub(crate) fn test() -> Result<()> {
@@ -14,7 +14,7 @@ pub(crate) fn test() -> Result<()> {
     unit()?;
     kernels::usual()?;
     if root {
-        return end_to_end();
+        return end_to_end(&toolchain);
     }
     step::say("end-to-end tests left out: they need root; run `sudo -E env PATH=\"$PATH\" cargo xtask test`");
     Ok(())
@@ -37,10 +37,11 @@ pub(crate) fn unit() -> Result<()> {
 }
 
 /// The end-to-end tests against the agent that `build` made.
-pub(crate) fn end_to_end() -> Result<()> {
+pub(crate) fn end_to_end(toolchain: &Toolchain) -> Result<()> {
+    let neighbour = build::neighbour_object(toolchain)?;
     let mut cargo = workspace::cargo(["test", "--package", "tests", "--no-fail-fast", "--test", "*"]);
     // One at a time: the tests count what the whole agent does, and two would share the machine's two cores.
     cargo.args(["--", "--test-threads=1"]).env("OBSERVER_BIN", workspace::agent());
-    cargo.env("OBSERVER_PYTHON_PACKAGES", python::folder());
+    cargo.env("OBSERVER_NEIGHBOUR_OBJECT", neighbour).env("OBSERVER_PYTHON_PACKAGES", python::folder());
     step::run("end-to-end tests", &mut cargo)
 }

@@ -21,6 +21,9 @@ pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// The kernel half as `cargo xtask build` made it; empty in a build without.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
 
+/// Unread bytes of the ring of exchanges past which the agent is woken.
+const WAKE_BYTES: u64 = 256 * 1024;
+
 /// What is fixed when the kernel half is loaded, the sizes of its maps above all.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -70,13 +73,16 @@ fn load_with(
     kernel_types: &aya::Btf,
     offsets: &[offsets::Offset],
 ) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
+    // A small ring is full before it holds as much as a large one may.
+    let wake_bytes = WAKE_BYTES.min(u64::from(options.exchange_ring_bytes) / 4);
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries("RECORDS", options.ring_bytes)
         .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
         .map_max_entries("PEERS", options.peers)
         .map_max_entries("PROCESSES", options.nodejs_processes)
-        .override_global("STALL_NS", &options.stall_ns, true);
+        .override_global("STALL_NS", &options.stall_ns, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
     }
