@@ -228,7 +228,8 @@ unsafe fn output(record: *const c_void, length: u64, index: u32) {
     let ring = ptr::from_ref(&EXCHANGES).cast_mut().cast();
     // SAFETY: the caller's.
     unsafe {
-        let wakes = index.is_multiple_of(8) && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) > WAKE_BYTES.load();
+        let wakes =
+            index.is_multiple_of(8) && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) > WAKE_BYTES.load();
         let wake = if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         if bpf_ringbuf_output(ring, record.cast_mut(), length, wake.into()) != 0 {
             lost(Kind::Exchange, Reason::RingFull);

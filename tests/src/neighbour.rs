@@ -119,8 +119,9 @@ impl Drop for Neighbour {
 fn object() -> Result<PathBuf> {
     let object = match env::var_os("OBSERVER_NEIGHBOUR_OBJECT") {
         Some(named) => PathBuf::from(named),
-        None => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../target/ebpf/bpfel-unknown-none/release/neighbour"),
+        None => {
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ebpf/bpfel-unknown-none/release/neighbour")
+        }
     };
     object
         .canonicalize()
@@ -164,6 +165,10 @@ fn bpftool(cgroup: &Path, deed: &str, attach_type: &str, id: u32, flags: &[&str]
         .output()
         .context("cannot start bpftool: run `cargo xtask setup`")?;
     let said = [output.stdout, output.stderr].concat();
-    ensure!(output.status.success(), "bpftool cgroup {deed} {attach_type}: {}", String::from_utf8_lossy(&said));
+    ensure!(
+        output.status.success(),
+        "bpftool cgroup {deed} {attach_type}: {}",
+        String::from_utf8_lossy(&said)
+    );
     Ok(())
 }

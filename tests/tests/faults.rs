@@ -15,6 +15,7 @@ fn an_application_under_full_load_does_not_notice_that_the_agent_is_killed_twent
 }
 
 #[test]
-fn an_agent_that_is_stopped_under_full_load_counts_what_it_lost_and_has_its_connections_at_once() -> Result<()> {
+fn an_agent_that_is_stopped_under_full_load_counts_what_it_lost_and_has_its_connections_at_once() -> Result<()>
+{
     pause::run(Path::new(FAULTS), Duration::from_secs(10)).map(drop)
 }

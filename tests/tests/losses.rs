@@ -183,8 +183,7 @@ fn with_every_size_at_its_least_what_is_lost_is_counted_and_connections_stay_exa
     let (mut agent, _folder) = start(least, &[&cgroup.selector()])?;
     let mut all = Calls::default();
     for application in &applications {
-        let manner =
-            Manner { server: application.address(), connections: 8, renewed_after: 20, every: 0 };
+        let manner = Manner { server: application.address(), connections: 8, renewed_after: 20, every: 0 };
         let caller = Caller::start(Path::new(FAULTS), manner, Priority::Usual)?;
         thread::sleep(Duration::from_secs(2));
         let calls = caller.end()?;

@@ -150,7 +150,11 @@ fn exclusive(way: Way, above: bool) -> Result<()> {
 
     let mut agent = start(&cgroup)?;
     let metrics = agent.scrape()?;
-    ensure!(is_refused(&metrics), "{:?}", metrics.matching("observer_program_attached", &[]).collect::<Vec<_>>());
+    ensure!(
+        is_refused(&metrics),
+        "{:?}",
+        metrics.matching("observer_program_attached", &[]).collect::<Vec<_>>()
+    );
     let log = agent.process().output();
     let warned = |line: &&str| line.contains("WARN") && line.contains("admits no");
     ensure!(log.lines().filter(warned).count() == 1 && !log.contains("ERROR"), "{log}");

@@ -57,21 +57,23 @@ fn move_into(cgroup: &Cgroup, pid: u32) -> Result<()> {
 }
 
 /// Connections of a container in a direction: opened, open before the agent, closed and open now.
-fn connections(metrics: &Metrics, container: &str, direction: &str) -> [f64; 4] {
+fn connections(metrics: &Metrics, container: &str, direction: &str) -> [u64; 4] {
     let labels = [("container", container), ("direction", direction)];
-    let mut of_all = ["_opened_total", "_preexisting_total", "_closed_total", ""].into_iter();
-    [(); 4].map(|()| {
-        metrics.sum(&format!("chat_tcp_connections{}", of_all.next().unwrap_or_default()), &labels)
-    })
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small whole numbers")]
+    ["_opened_total", "_preexisting_total", "_closed_total", ""]
+        .map(|name| metrics.sum(&format!("chat_tcp_connections{name}"), &labels) as u64)
 }
 
 /// Waits until these are the connections of a container in a direction.
-fn expect(agent: &Agent, cgroup: &Cgroup, direction: &str, expected: [f64; 4]) -> Result<()> {
+fn expect(agent: &Agent, cgroup: &Cgroup, direction: &str, expected: [u64; 4]) -> Result<()> {
     let name = name(cgroup);
     let equal = |metrics: &Metrics| connections(metrics, &name, direction) == expected;
     let metrics = agent.scrape_until(PATIENCE, equal)?;
     let seen = connections(&metrics, &name, direction);
-    ensure!(seen == expected, "{name}, {direction}: opened, preexisting, closed, open are {seen:?}, not {expected:?}");
+    ensure!(
+        seen == expected,
+        "{name}, {direction}: opened, preexisting, closed, open are {seen:?}, not {expected:?}"
+    );
     let lost = metrics.sum("observer_records_lost_total", &[]);
     ensure!(lost < 0.5, "{lost} records were lost");
     Ok(())
@@ -93,8 +95,8 @@ fn connections_stay_with_the_cgroup_that_their_process_was_in_when_it_moves() ->
     let kept = TcpStream::connect(inside)?;
     puppet.hold(outside)?;
     puppet.call(outside, BYTES)?;
-    expect(&agent, &from, "inbound", [1.0, 0.0, 0.0, 1.0])?;
-    expect(&agent, &from, "outbound", [2.0, 0.0, 1.0, 1.0])?;
+    expect(&agent, &from, "inbound", [1, 0, 0, 1])?;
+    expect(&agent, &from, "outbound", [2, 0, 1, 1])?;
 
     move_into(&to, puppet.pid())?;
     // Its listener was opened before, what it connects from now on is not.
@@ -102,14 +104,14 @@ fn connections_stay_with_the_cgroup_that_their_process_was_in_when_it_moves() ->
         puppet::call(inside, BYTES)?;
         puppet.call(outside, BYTES)?;
     }
-    expect(&agent, &from, "inbound", [11.0, 0.0, 10.0, 1.0])?;
-    expect(&agent, &from, "outbound", [2.0, 0.0, 1.0, 1.0])?;
-    expect(&agent, &to, "inbound", [0.0; 4])?;
-    expect(&agent, &to, "outbound", [10.0, 0.0, 10.0, 0.0])?;
+    expect(&agent, &from, "inbound", [11, 0, 10, 1])?;
+    expect(&agent, &from, "outbound", [2, 0, 1, 1])?;
+    expect(&agent, &to, "inbound", [0; 4])?;
+    expect(&agent, &to, "outbound", [10, 0, 10, 0])?;
     drop(kept);
     puppet.release()?;
-    expect(&agent, &from, "inbound", [11.0, 0.0, 11.0, 0.0])?;
-    expect(&agent, &from, "outbound", [2.0, 0.0, 2.0, 0.0])?;
+    expect(&agent, &from, "inbound", [11, 0, 11, 0])?;
+    expect(&agent, &from, "outbound", [2, 0, 2, 0])?;
 
     let metrics = agent.scrape()?;
     for (cgroup, live) in [(&from, 0.0), (&to, 1.0)] {
@@ -129,12 +131,12 @@ fn a_process_that_comes_with_open_connections_brings_them_along() -> Result<()> 
     puppet.hold(outside)?;
     move_into(&to, puppet.pid())?;
     let mut agent = observe(&[&to])?;
-    expect(&agent, &to, "inbound", [0.0, 1.0, 0.0, 1.0])?;
-    expect(&agent, &to, "outbound", [0.0, 1.0, 0.0, 1.0])?;
+    expect(&agent, &to, "inbound", [0, 1, 0, 1])?;
+    expect(&agent, &to, "outbound", [0, 1, 0, 1])?;
     drop(kept);
     puppet.release()?;
-    expect(&agent, &to, "inbound", [0.0, 1.0, 1.0, 0.0])?;
-    expect(&agent, &to, "outbound", [0.0, 1.0, 1.0, 0.0])?;
+    expect(&agent, &to, "inbound", [0, 1, 1, 0])?;
+    expect(&agent, &to, "outbound", [0, 1, 1, 0])?;
     require_quiet(&mut agent)
 }
 
@@ -156,8 +158,7 @@ fn expect_calls(agent: &Agent, cgroup: &Cgroup, calls: &Calls) -> Result<Metrics
     let metrics = agent.scrape_until(PATIENCE, |metrics| counted(metrics) >= calls.answered as f64)?;
     let seen = counted(&metrics);
     ensure!((seen - calls.answered as f64).abs() < 0.5, "{seen} counted of {} calls", calls.answered);
-    let [opened, closed] = [calls.opened, calls.closed].map(|count| count as f64);
-    expect(agent, cgroup, "inbound", [opened, 0.0, closed, 0.0])?;
+    expect(agent, cgroup, "inbound", [calls.opened, 0, calls.closed, 0])?;
     Ok(metrics)
 }
 
@@ -168,7 +169,8 @@ fn a_frozen_target_is_waited_for_and_counted() -> Result<()> {
     let application = Application::start(&cgroup, Priority::Usual)?;
     let freeze = |frozen: bool| {
         let file = cgroup.path().join("cgroup.freeze");
-        fs::write(&file, if frozen { "1" } else { "0" }).with_context(|| format!("cannot write {}", file.display()))
+        fs::write(&file, if frozen { "1" } else { "0" })
+            .with_context(|| format!("cannot write {}", file.display()))
     };
     // An agent may also find it frozen.
     freeze(true)?;
@@ -192,7 +194,10 @@ fn a_frozen_target_is_waited_for_and_counted() -> Result<()> {
     let waited = calls.slow.iter().filter(|call| call.milliseconds > 1000.0).count() as f64;
     let bucket = |bound| metrics.sum("chat_http_request_duration_seconds_bucket", &[("le", bound)]);
     let seen = bucket("+Inf") - bucket("1");
-    ensure!((1.0..=8.0).contains(&waited) && (waited - seen).abs() < 0.5, "{waited} waited, {seen} were seen to");
+    ensure!(
+        (1.0..=8.0).contains(&waited) && (waited - seen).abs() < 0.5,
+        "{waited} waited, {seen} were seen to"
+    );
     require_quiet(&mut agent)
 }
 
@@ -250,7 +255,7 @@ fn a_cpu_may_go_and_come_back() -> Result<()> {
 
 #[test]
 fn connections_end_with_their_network_namespace_and_the_target_goes_on_in_another() -> Result<()> {
-    const CONNECTIONS: usize = 20;
+    const CONNECTIONS: u64 = 20;
     let cgroup = Cgroup::create("namespace")?;
     let mut agent = observe(&[&cgroup])?;
     let slow = Request {
@@ -264,7 +269,8 @@ fn connections_end_with_their_network_namespace_and_the_target_goes_on_in_anothe
         let wire = Wire::create(0.0)?;
         // So that the kernel gives up soon what it cannot send any more.
         wire.server_execute("sysctl", &["-qw", "net.ipv4.tcp_orphan_retries=1"])?;
-        let server = Server::start_by(Kind::Node(&[]), SERVER, |program| wire.server_command(&cgroup, program))?;
+        let server =
+            Server::start_by(Kind::Node(&[]), SERVER, |program| wire.server_command(&cgroup, program))?;
         let runtime = wire.client().runtime()?;
         let address = server.address();
         let asked = quick.clone();
@@ -288,9 +294,10 @@ fn connections_end_with_their_network_namespace_and_the_target_goes_on_in_anothe
                 drop(connection);
             });
         }
-        let all = |count: usize| (count * CONNECTIONS) as f64;
-        expect(&agent, &cgroup, "inbound", [all(round), 0.0, all(round - 1), all(1)])?;
-        let waiting = |metrics: &Metrics| metrics.sum("chat_http_requests_in_flight", &[]) > all(1) / 2.0 - 0.5;
+        let all = |count: u64| count * CONNECTIONS;
+        expect(&agent, &cgroup, "inbound", [all(round), 0, all(round - 1), all(1)])?;
+        let waiting =
+            |metrics: &Metrics| metrics.sum("chat_http_requests_in_flight", &[]) > all(1) as f64 / 2.0 - 0.5;
         ensure!(waiting(&agent.scrape_until(PATIENCE, waiting)?), "half of them do not wait");
 
         // The wire goes first: what the ends have to say to each other does not arrive any more.
@@ -298,14 +305,17 @@ fn connections_end_with_their_network_namespace_and_the_target_goes_on_in_anothe
         drop(server);
         drop(runtime);
         drop(wire);
-        expect(&agent, &cgroup, "inbound", [all(round), 0.0, all(round), 0.0])?;
+        expect(&agent, &cgroup, "inbound", [all(round), 0, all(round), 0])?;
         let metrics = agent.scrape()?;
         let flying = metrics.sum("chat_http_requests_in_flight", &[]);
         ensure!(flying < 0.5, "{flying} requests are still in flight");
         let requests = |status| metrics.sum("chat_http_requests_total", &[("status_code", status)]);
         let (answered, not) = (requests("200"), requests("000") + requests("499"));
-        if (answered - all(round)).abs() > 0.5 || (not - all(round) / 2.0).abs() > 0.5 {
-            bail!("{answered} requests were answered and {not} were not, after {round} rounds of {CONNECTIONS}");
+        let all = all(round) as f64;
+        if (answered - all).abs() > 0.5 || (not - all / 2.0).abs() > 0.5 {
+            bail!(
+                "{answered} requests were answered and {not} were not, after {round} rounds of {CONNECTIONS}"
+            );
         }
     }
     require_quiet(&mut agent)

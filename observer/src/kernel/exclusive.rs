@@ -16,7 +16,8 @@ use crate::targets::RefusedProgram;
 const ALLOW_MULTI: u32 = 1 << 1;
 
 /// The same for every cgroup, because it is a label; the log names the cgroup.
-const REASON: &str = "another program is attached to the cgroup of a target, or above it, and admits no other";
+const REASON: &str =
+    "another program is attached to the cgroup of a target, or above it, and admits no other";
 
 /// Our programs of a cgroup by their attach type.
 const PROGRAMS: [(&str, u32); 3] = [

@@ -32,7 +32,7 @@ enum Arguments {
 }
 
 fn main() -> ExitCode {
-    match faults(Arguments::parse()) {
+    match faults(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -41,8 +41,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn faults(arguments: Arguments) -> Result<()> {
-    match arguments {
+fn faults(arguments: &Arguments) -> Result<()> {
+    match *arguments {
         Arguments::Run { kills, stopped, seed } => {
             let own = env::current_exe().context("cannot find the path of this program")?;
             pause::run(&own, Duration::from_secs(stopped))?;

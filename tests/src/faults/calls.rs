@@ -80,7 +80,12 @@ impl Calls {
     /// Fails where a call has failed.
     pub fn require_no_failure(&self) -> Result<()> {
         let failures = self.failures.len();
-        ensure!(failures == 0, "{failures} calls failed, {} were answered: {}", self.answered, self.failures[0]);
+        ensure!(
+            failures == 0,
+            "{failures} calls failed, {} were answered: {}",
+            self.answered,
+            self.failures[0]
+        );
         Ok(())
     }
 }
