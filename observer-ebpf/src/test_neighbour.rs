@@ -2,6 +2,10 @@
 //! An object of its own, which is never part of the agent.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the attributes that make a program of a function call it so"
+)]
 
 use aya_ebpf::{
     bindings::{

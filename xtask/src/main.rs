@@ -67,10 +67,10 @@ enum Command {
     },
     /// Kill agents under full load and stop one, for long (about ten minutes); the tests do it for short.
     Faults {
-        /// How many are killed.
+        /// How many are killed; 0 leaves that out.
         #[arg(long, value_name = "N", default_value_t = 200)]
         kills: u32,
-        /// For how many seconds one is stopped.
+        /// For how many seconds one is stopped; 0 leaves that out.
         #[arg(long, value_name = "N", default_value_t = 60)]
         stopped: u64,
     },

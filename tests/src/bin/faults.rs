@@ -15,10 +15,10 @@ use tests::faults::{
 enum Arguments {
     /// Kill agents, and stop one.
     Run {
-        /// How many are killed.
+        /// How many are killed; 0 leaves that out.
         #[arg(long, default_value_t = 200)]
         kills: u32,
-        /// For how many seconds one is stopped.
+        /// For how many seconds one is stopped; 0 leaves that out.
         #[arg(long, default_value_t = 60)]
         stopped: u64,
         /// Of the moments at which they are killed.
@@ -45,8 +45,13 @@ fn faults(arguments: &Arguments) -> Result<()> {
     match *arguments {
         Arguments::Run { kills, stopped, seed } => {
             let own = env::current_exe().context("cannot find the path of this program")?;
-            pause::run(&own, Duration::from_secs(stopped))?;
-            kills::run(&own, kills, seed).map(drop)
+            if stopped > 0 {
+                pause::run(&own, Duration::from_secs(stopped))?;
+            }
+            if kills > 0 {
+                kills::run(&own, kills, seed)?;
+            }
+            Ok(())
         }
         Arguments::Call(manner) => calls::call(manner),
         Arguments::Spin { milliseconds } => rounds::spin(milliseconds),

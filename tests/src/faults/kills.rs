@@ -26,7 +26,7 @@ use crate::{
 pub const STALL_MS: f64 = 10.0;
 
 /// Of how many rounds one is without the agent.
-const EVERY: u32 = 3;
+const EVERY: u32 = 4;
 
 /// How long the servers are under load before anything is done, for their compilers to be done.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -94,6 +94,9 @@ impl Outcome {
     fn stalls(&self, kind: Kind) -> (Vec<Slow>, f64) {
         let mut slow = slow_in(&self.rounds, kind, &self.before_others.slow);
         slow.retain(|call| call.milliseconds > STALL_MS);
+        // What holds up the server holds up both connections: that is one stall.
+        slow.sort_by(|one, other| one.began.total_cmp(&other.began));
+        slow.dedup_by(|next, first| next.began < first.began + first.milliseconds / 1e3);
         let rounds = self.rounds.iter().filter(|round| round.kind == kind);
         (slow, rounds.map(|round| round.ended - round.began).sum())
     }
@@ -179,7 +182,10 @@ mod tests {
         let rounds = (0..10).map(|number| {
             let (kind, stalls) = kinds[number % 2];
             let began = number as f64;
-            slow.extend((0..stalls).map(|_| Slow { began: began + 0.4, milliseconds: 12.0 }));
+            for stall in 0..stalls {
+                let began = began + 0.1 * stall as f64;
+                slow.extend([0.0, 0.001].map(|later| Slow { began: began + later, milliseconds: 12.0 }));
+            }
             Round { kind, began, ended: began + 0.9, output: String::new() }
         });
         let rounds = rounds.collect();
@@ -192,6 +198,7 @@ mod tests {
     fn stalls_in_each_start_of_an_agent_fail_and_those_of_the_machine_do_not() {
         outcome(0, 0).judge().unwrap();
         outcome(1, 1).judge().unwrap();
+        assert_eq!(outcome(2, 1).stalls(Kind::Agent).0.len(), 10);
         let error = outcome(1, 0).judge().unwrap_err().to_string();
         assert!(error.contains("12.0"), "{error}");
         outcome(4, 1).judge().unwrap_err();
