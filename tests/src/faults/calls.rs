@@ -4,6 +4,7 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Stdio},
     sync::atomic::{AtomicBool, Ordering},
@@ -111,6 +112,8 @@ impl Caller {
             .command(program)
             .args(["call", &server.to_string(), "--connections", &connections.to_string()])
             .args(["--renewed-after", &renewed_after.to_string(), "--every", &every.to_string()])
+            // Ctrl-C is the starter's affair, which then ends it.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -6,7 +6,7 @@
 //! that starts holds them up. What does hold them up is either the agent's doing in the kernel, or the machine's. Rounds
 //! with a process that uses as much CPU time as the agent, and loads nothing, tell the two apart.
 
-use std::{fmt, path::Path, thread, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 
@@ -27,6 +27,9 @@ pub const STALL_MS: f64 = 10.0;
 
 /// Of how many rounds one is without the agent.
 const EVERY: u32 = 4;
+
+/// The longest life of an agent, in times that a start takes: some are killed while they load, some while they observe.
+const LONGEST_LIFE: f64 = 2.0;
 
 /// How long the servers are under load before anything is done, for their compilers to be done.
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -51,7 +54,7 @@ pub fn run(program: &Path, kills: u32, seed: u64) -> Result<Outcome> {
     let full = Manner { server: saturated.address(), connections: 16, renewed_after: 50, every: 0 };
     let paced = Caller::start(program, paced, Priority::RealTime)?;
     let full = Caller::start(program, full, Priority::Usual)?;
-    thread::sleep(WARM_UP);
+    super::sleep(WARM_UP)?;
     let start = Start::measure(&cgroup.selector())?;
 
     let mut played = Vec::new();
@@ -62,7 +65,7 @@ pub fn run(program: &Path, kills: u32, seed: u64) -> Result<Outcome> {
         }
         let kind = if number % EVERY == EVERY - 1 { Kind::Busy } else { Kind::Agent };
         killed += u32::from(kind == Kind::Agent);
-        let life = start.took.mul_f64(rng.f64() * 1.5);
+        let life = start.took.mul_f64(rng.f64() * LONGEST_LIFE);
         played.push(rounds::play(kind, life, &cgroup.selector(), start, program)?);
     }
     let (before_others, saturated) = (paced.end()?, full.end()?);

@@ -1,7 +1,7 @@
 //! The agent stopped by SIGSTOP while its target is under full load: what it could not take in is counted as lost, and
 //! its counts of connections are exact at once when it goes on.
 
-use std::{fmt, path::Path, thread, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
@@ -38,14 +38,14 @@ pub fn run(program: &Path, stopped: Duration) -> Result<Outcome> {
     let mut agent = Agent::start(["--docker-socket", "", "--target", &cgroup.selector()])?;
     let full = Manner { server: application.address(), connections: 16, renewed_after: 50, every: 0 };
     let caller = Caller::start(program, full, Priority::Usual)?;
-    thread::sleep(SETTLE);
+    super::sleep(SETTLE)?;
     let before = agent.scrape()?;
     let lost = |metrics: &Metrics| metrics.sum("observer_records_lost_total", &[]);
     ensure!(lost(&before) < 0.5, "{} were lost before", lost(&before));
     let memory = resident_mebibytes(agent.pid())?;
 
     agent.process().signal(Signal::STOP)?;
-    thread::sleep(stopped);
+    super::sleep(stopped)?;
     let calls = caller.end()?;
     agent.process().signal(Signal::CONT)?;
     // The first scrape, whatever waits in the rings.

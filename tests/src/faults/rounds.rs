@@ -95,11 +95,11 @@ pub fn play(kind: Kind, life: Duration, selector: &str, start: Start, program: &
     };
     let began = now();
     let mut process = Background::start(command.env("NO_COLOR", "1"))?;
-    thread::sleep(life);
+    super::sleep(life)?;
     ensure!(process.exited()?.is_none(), "{kind:?} ended by itself:\n{}", process.output());
     process.signal(Signal::KILL)?;
     process.wait(PATIENCE)?;
-    thread::sleep(PAUSE);
+    super::sleep(PAUSE)?;
     Ok(Round { kind, began, ended: now(), output: process.output() })
 }
 
