@@ -43,8 +43,9 @@ static L7_BYTES: PerCpuArray<u64, { CELLS as usize }> = PerCpuArray::new();
 #[unsafe(no_mangle)]
 static STALL_NS: Global<u64> = Global::new(10_000_000_000);
 
-/// Unread bytes of the ring at which the agent is woken: it looks by itself every second.
-const WAKE_BYTES: u64 = 256 * 1024;
+/// Unread bytes of the ring past which the agent is woken: it looks by itself every second.
+#[unsafe(no_mangle)]
+static WAKE_BYTES: Global<u64> = Global::new(256 * 1024);
 
 /// The framer's state of a socket's connection.
 ///
@@ -227,7 +228,8 @@ unsafe fn output(record: *const c_void, length: u64, index: u32) {
     let ring = ptr::from_ref(&EXCHANGES).cast_mut().cast();
     // SAFETY: the caller's.
     unsafe {
-        let wakes = index.is_multiple_of(8) && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) > WAKE_BYTES;
+        let wakes =
+            index.is_multiple_of(8) && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA.into()) > WAKE_BYTES.load();
         let wake = if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
         if bpf_ringbuf_output(ring, record.cast_mut(), length, wake.into()) != 0 {
             lost(Kind::Exchange, Reason::RingFull);

@@ -130,8 +130,14 @@ fn connecting(ctx: &SockOpsContext) -> Option<()> {
         // SAFETY: as above.
         unsafe { make_connection(socket, &mut initial)? };
     }
-    let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
+    ask_for_states(ctx);
     Some(())
+}
+
+/// Has the kernel tell of the connection's changes of state, beside what other programs have asked it to tell of.
+#[inline(always)]
+fn ask_for_states(ctx: &SockOpsContext) {
+    let _refused_flags = ctx.set_cb_flags((ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG).cast_signed());
 }
 
 #[inline(always)]
@@ -173,7 +179,7 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
             connection.sent_base = (*ctx.ops).snd_nxt;
         }
     }
-    let _refused_flags = ctx.set_cb_flags(BPF_SOCK_OPS_STATE_CB_FLAG.cast_signed());
+    ask_for_states(ctx);
     debug!(
         ctx,
         "target {}: opened, direction {}, port {}", target, connection.peer.direction, connection.peer.port

@@ -59,6 +59,36 @@ impl Held {
     }
 }
 
+/// Ids of all programs, maps and links of the kernel, whoever made them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InKernel(Held);
+
+impl InKernel {
+    /// What is there now.
+    pub fn list() -> Result<Self> {
+        let ids = |kind| -> Result<BTreeSet<u32>> {
+            Ok(bpftool(&[kind, "show"])?.into_iter().map(|item| item.id).collect())
+        };
+        Ok(Self(Held { programs: ids("prog")?, maps: ids("map")?, links: ids("link")? }))
+    }
+
+    /// What is here and was not in `before`.
+    #[must_use]
+    pub fn beside(&self, before: &Self) -> Self {
+        let (now, then) = (&self.0, &before.0);
+        Self(Held {
+            programs: &now.programs - &then.programs,
+            maps: &now.maps - &then.maps,
+            links: &now.links - &then.links,
+        })
+    }
+
+    /// Whether it is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.0 == Held::default()
+    }
+}
+
 /// What `bpftool` prints of a program, map, link or attachment.
 #[derive(Deserialize)]
 struct Item {

@@ -82,6 +82,16 @@ impl Wire {
         self.client.namespace.lose(INTERFACE, share)
     }
 
+    /// Runs a program in the server's namespace; what it wrote.
+    pub fn server_execute(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        self.server.namespace.execute(program, arguments)
+    }
+
+    /// Takes the server's end of the wire away, and with it the other one.
+    pub fn cut(&self) -> Result<()> {
+        self.server_execute("ip", &["link", "delete", INTERFACE]).map(drop)
+    }
+
     /// A command that runs `program` in the server's namespace, inside `cgroup`.
     pub fn server_command(&self, cgroup: &Cgroup, program: &str) -> Command {
         self.server.inside(cgroup.command("nsenter"), program)

@@ -1,9 +1,12 @@
-//! A full ring and a full map: both show in `observer_records_lost_total`, and the counts of connections stay exact.
-//! The ring is filled while the agent is stopped, the map by calling more peers than it has room for.
+//! Full rings and full maps: all show in `observer_records_lost_total`, and the counts of connections stay exact.
+//! A ring is filled while the agent is stopped, a map by calling more peers than it has room for.
 
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr},
+    path::Path,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Result, ensure};
@@ -12,6 +15,10 @@ use tempfile::TempDir;
 use tests::{
     agent::Agent,
     cgroup::Cgroup,
+    faults::{
+        application::{Application, Priority},
+        calls::{Caller, Calls, Manner},
+    },
     metrics::Metrics,
     process::PATIENCE,
     puppet::{self, Puppet},
@@ -19,6 +26,9 @@ use tests::{
 
 /// The program of [`Puppet`].
 const PUPPET: &str = env!("CARGO_BIN_EXE_puppet");
+
+/// The program of [`Caller`].
+const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 
 /// Payload bytes of each call, there and back.
 const BYTES: usize = 1000;
@@ -157,4 +167,61 @@ fn a_full_map_is_counted_and_the_counts_of_connections_stay_exact() -> Result<()
     expect(&agent, &cgroup, "inbound", &Counts::of_calls(20))?;
     expect(&agent, &other, "outbound", &Counts::of_calls(20))?;
     expect(&agent, &other, "inbound", &Counts::of_calls(20))
+}
+
+#[test]
+fn with_every_size_at_its_least_what_is_lost_is_counted_and_connections_stay_exact() -> Result<()> {
+    let cgroup = Cgroup::create("losses")?;
+    let applications = [
+        Application::start(&cgroup, Priority::Usual)?,
+        // A second Node.js, for which there is no place.
+        Application::start(&cgroup, Priority::Usual)?,
+    ];
+    let mut puppet = Puppet::start(PUPPET, &cgroup)?;
+    let least = "ring_bytes = 4096\nexchange_ring_bytes = 4096\npeers = 1\nnodejs_processes = 1\n\
+        process_roles = 1\nroutes = 1";
+    let (mut agent, _folder) = start(least, &[&cgroup.selector()])?;
+    let mut all = Calls::default();
+    for application in &applications {
+        let manner = Manner { server: application.address(), connections: 8, renewed_after: 20, every: 0 };
+        let caller = Caller::start(Path::new(FAULTS), manner, Priority::Usual)?;
+        thread::sleep(Duration::from_secs(2));
+        let calls = caller.end()?;
+        calls.require_no_failure()?;
+        all.add(calls);
+    }
+    for last in 2..6 {
+        let address = puppet::echo(IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)))?;
+        puppet.call(address, BYTES)?;
+    }
+    agent.process().signal(Signal::STOP)?;
+    for number in 0..50 {
+        let path = cgroup.path().join(format!("group-{number}"));
+        fs::create_dir(&path)?;
+        fs::remove_dir(&path)?;
+    }
+    agent.process().signal(Signal::CONT)?;
+
+    expect(&agent, &cgroup, "outbound", &Counts::of_calls(4))?;
+    let metrics = agent.scrape_until(PATIENCE, |metrics| counted_or_lost(metrics) >= all.answered as f64)?;
+    let name = cgroup.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let inbound = Counts::of(&metrics, &name, "inbound");
+    ensure!((inbound.open, inbound.opened, inbound.closed) == (0, all.opened, all.closed), "{inbound:?}");
+    let sum = counted_or_lost(&metrics);
+    ensure!((sum - all.answered as f64).abs() < 0.5, "{sum} counted or lost of {} calls", all.answered);
+    for (kind, reason) in
+        [("exchange", "ring_full"), ("peer", "map_full"), ("runtime", "map_full"), ("cgroup", "ring_full")]
+    {
+        ensure!(lost(&agent, kind, reason)? >= 1.0, "no {kind} was lost by {reason}");
+    }
+    let mended = metrics.sum("observer_targets", &[("state", "observed")]);
+    ensure!((mended - 1.0).abs() < 0.5, "{mended} targets are observed");
+    ensure!(agent.stop()?.success(), "it does not stop cleanly");
+    Ok(())
+}
+
+/// HTTP requests that are in the counts or are said to be missing in them.
+fn counted_or_lost(metrics: &Metrics) -> f64 {
+    metrics.sum("chat_http_requests_total", &[])
+        + metrics.sum("observer_records_lost_total", &[("kind", "exchange")])
 }

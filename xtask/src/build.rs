@@ -16,8 +16,11 @@ const KERNEL_HALF: &str = "observer-ebpf";
 /// Programs that do nothing, which the benchmark compares with.
 const EMPTY: &str = "empty";
 
+/// Another tool's programs, which the end-to-end tests attach beside the agent's.
+const NEIGHBOUR: &str = "neighbour";
+
 /// All objects of the kernel half, for lints.
-pub(crate) const KERNEL_OBJECTS: &[&str] = &[KERNEL_HALF, EMPTY];
+pub(crate) const KERNEL_OBJECTS: &[&str] = &[KERNEL_HALF, EMPTY, NEIGHBOUR];
 
 /// Builds the object and then `packages` with their programs, optimised; returns the path of the agent.
 /// One cargo run for each package: in a common one cargo would unite the features of their dependencies, and every
@@ -39,6 +42,11 @@ pub(crate) fn kernel_object(toolchain: &Toolchain) -> Result<PathBuf> {
 /// Builds the object with the programs that do nothing; returns its path.
 pub(crate) fn empty_object(toolchain: &Toolchain) -> Result<PathBuf> {
     object(toolchain, "building the empty programs", EMPTY)
+}
+
+/// Builds the object with another tool's programs; returns its path.
+pub(crate) fn neighbour_object(toolchain: &Toolchain) -> Result<PathBuf> {
+    object(toolchain, "building the programs of a neighbour", NEIGHBOUR)
 }
 
 fn object(toolchain: &Toolchain, title: &str, name: &str) -> Result<PathBuf> {

@@ -25,7 +25,7 @@ pub(crate) fn check(end_to_end: bool) -> Result<()> {
     build::build(&toolchain, &["observer"])?;
     metrics_doc::compare(&workspace::agent())?;
     test::unit()?;
-    if end_to_end { test::end_to_end() } else { Ok(()) }
+    if end_to_end { test::end_to_end(&toolchain) } else { Ok(()) }
 }
 
 /// Lints the kernel half with the compiler that builds it.

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod faults;
 mod fuzz;
 mod kernels;
 mod linker;
@@ -66,6 +67,15 @@ enum Command {
         #[arg(long, conflicts_with = "figures")]
         write: bool,
     },
+    /// Kill agents under full load and stop one, for long (about ten minutes); the tests do it for short.
+    Faults {
+        /// How many are killed; 0 leaves that out.
+        #[arg(long, value_name = "N", default_value_t = 200)]
+        kills: u32,
+        /// For how many seconds one is stopped; 0 leaves that out.
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        stopped: u64,
+    },
     /// Give the HTTP framer arbitrary bytes; any finding ends it and is left in observer-ebpf/fuzz/artifacts.
     Fuzz {
         /// How long, over all targets.
@@ -113,6 +123,7 @@ fn main() -> ExitCode {
         Command::Demo { seconds } => demo::demo(seconds),
         Command::Test => test::test(),
         Command::Bench { figures, write } => bench::bench(&figures, write),
+        Command::Faults { kills, stopped } => faults::faults(kills, stopped),
         Command::Fuzz { seconds, keep } => fuzz::fuzz(seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::Kernels { versions, full: true, .. } => kernels::full(&versions),

@@ -21,7 +21,7 @@ pub(crate) fn test() -> Result<()> {
     unit()?;
     kernels.test(&toolchain)?;
     if root {
-        return end_to_end();
+        return end_to_end(&toolchain);
     }
     step::say("end-to-end tests left out: they need root; run `sudo -E env PATH=\"$PATH\" cargo xtask test`");
     Ok(())
@@ -50,14 +50,15 @@ pub(crate) fn unit() -> Result<()> {
 }
 
 /// The end-to-end tests against the agent that `build` made.
-pub(crate) fn end_to_end() -> Result<()> {
+pub(crate) fn end_to_end(toolchain: &Toolchain) -> Result<()> {
+    let neighbour = build::neighbour_object(toolchain)?;
     // Of the whole workspace, as the unit tests: for one package alone cargo would choose other features of what all
     // depend on, and build that again.
     let mut cargo = workspace::cargo(["test", "--workspace", "--no-fail-fast"]);
     cargo.args(test_targets("tests")?);
     // One at a time: the tests count what the whole agent does, and two would share the machine's two cores.
     cargo.args(["--", "--test-threads=1"]).env("OBSERVER_BIN", workspace::agent());
-    cargo.env("OBSERVER_PYTHON_PACKAGES", python::folder());
+    cargo.env("OBSERVER_NEIGHBOUR_OBJECT", neighbour).env("OBSERVER_PYTHON_PACKAGES", python::folder());
     step::run("end-to-end tests", &mut cargo)
 }
 

@@ -80,7 +80,7 @@ pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed
         registry.register(nodejs);
     }
     registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
-    registry.register(KernelCollector::new(kernel, records, refused));
+    registry.register(KernelCollector::new(kernel, records, refused, Arc::clone(&targets)));
     let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
     Ok(Scraper::new(registry, agent, config.metrics.prefix.as_str()))
 }

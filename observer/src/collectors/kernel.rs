@@ -7,6 +7,7 @@ use super::{Collector, Families, Kind, Metric};
 use crate::{
     kernel::{Kernel, Read, Records},
     nodejs::Refused,
+    targets::{RefusedProgram, TargetList},
 };
 
 pub(super) static METRICS: [Metric; 6] = [
@@ -14,7 +15,7 @@ pub(super) static METRICS: [Metric; 6] = [
         "observer_program_attached",
         Kind::Gauge,
         &["program", "reason"],
-        "1 where a program of the kernel half runs, 0 with the reason where this kernel refused it.",
+        "1 where a program of the kernel half runs, 0 with the reason where the kernel, an executable or a cgroup does not take it.",
     ),
     Metric::of_agent(
         "observer_program_run_seconds_total",
@@ -60,12 +61,19 @@ pub struct KernelCollector {
     kernel: Arc<Kernel>,
     records: Records,
     refused: Refused,
+    targets: Arc<dyn TargetList>,
 }
 
 impl KernelCollector {
-    /// Shows the state of `kernel`, the counts of its rings' readers, and what executables cannot be probed for.
-    pub fn new(kernel: Arc<Kernel>, records: Records, refused: Refused) -> Self {
-        Self { kernel, records, refused }
+    /// Shows the state of `kernel`, the counts of its rings' readers, and what executables cannot be probed for and
+    /// cgroups of `targets` do not admit.
+    pub fn new(
+        kernel: Arc<Kernel>,
+        records: Records,
+        refused: Refused,
+        targets: Arc<dyn TargetList>,
+    ) -> Self {
+        Self { kernel, records, refused, targets }
     }
 }
 
@@ -85,9 +93,12 @@ impl Collector for KernelCollector {
             let value = if state.attached { 1.0 } else { 0.0 };
             families.value(attached, &[state.name, &state.reason], value);
         }
-        // Beside the program's own line, because another executable may be probed.
+        // Beside the program's own line, because another executable may be probed, and another cgroup attached to.
         for (probe, reason) in &refused {
             families.value(attached, &[probe.program(), reason], 0.0);
+        }
+        for RefusedProgram { program, reason } in self.targets.refused_programs().iter() {
+            families.value(attached, &[program, reason], 0.0);
         }
         if fs::read_to_string(STATS_ENABLED).is_ok_and(|enabled| enabled.trim() == "1") {
             for program in self.kernel.program_runs() {

@@ -1,13 +1,20 @@
 //! Loads the kernel half: sizes its maps, hands in offsets, and loads each program by the table.
 //! A program that this kernel refuses is off with its reason; only a required one stops the agent.
 
-use std::{collections::HashMap, fs, thread};
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps, UProbe},
 };
+
+use rustix::process::setpriority_process;
 
 use super::{
     btf::Btf,
@@ -20,6 +27,15 @@ pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 
 /// The kernel half as `cargo xtask build` made it; empty in a build without.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
+
+/// Threads that load programs.
+const LOADERS: usize = 2;
+
+/// How far those threads step back (`man 7 sched`, the nice value). On two saturated cores a start takes twice as long by it.
+const NICE: i32 = 5;
+
+/// Unread bytes of the ring of exchanges past which the agent is woken.
+const WAKE_BYTES: u64 = 256 * 1024;
 
 /// What is fixed when the kernel half is loaded, the sizes of its maps above all.
 #[derive(Clone, Copy, Debug)]
@@ -70,13 +86,16 @@ fn load_with(
     kernel_types: &aya::Btf,
     offsets: &[offsets::Offset],
 ) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
+    // A small ring is full before it holds as much as a large one may.
+    let wake_bytes = WAKE_BYTES.min(u64::from(options.exchange_ring_bytes) / 4);
     let mut loader = EbpfLoader::new();
     loader
         .map_max_entries("RECORDS", options.ring_bytes)
         .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
         .map_max_entries("PEERS", options.peers)
         .map_max_entries("PROCESSES", options.nodejs_processes)
-        .override_global("STALL_NS", &options.stall_ns, true);
+        .override_global("STALL_NS", &options.stall_ns, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true);
     for offset in offsets {
         loader.override_global(offset.global, &offset.value, true);
     }
@@ -85,18 +104,7 @@ fn load_with(
     let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
     let mut found: HashMap<String, &mut aya::programs::Program> =
         ebpf.programs_mut().map(|(name, program)| (name.to_owned(), program)).collect();
-    // The kernel verifies each program by itself, and two of them for long: side by side they take the time of one.
-    let results: Vec<anyhow::Result<()>> = thread::scope(|scope| {
-        let loading: Vec<_> = PROGRAMS
-            .iter()
-            .map(|program| {
-                let found = found.remove(program.name);
-                scope.spawn(move || load_program(found, program, kernel_types))
-            })
-            .collect();
-        let panicked = |_| Err(anyhow!("loading it panicked; please report this"));
-        loading.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
-    });
+    let results = load_programs(&mut found, kernel_types);
     let mut states = Vec::with_capacity(PROGRAMS.len());
     for (program, result) in PROGRAMS.iter().zip(results) {
         let reason = match result {
@@ -110,6 +118,50 @@ fn load_with(
         states.push(ProgramState { name: program.name, attached: reason.is_empty(), reason });
     }
     Ok((ebpf, states))
+}
+
+/// Loads all programs of the table; the results in its order.
+///
+/// The kernel verifies each program by itself, and two of them for long: side by side they take the time of one. More
+/// threads would gain nothing, and would stand in the way of the applications that are to be observed: on two busy cores
+/// a thread for each program kept them waiting for 10 ms and more (docs/faults.md).
+fn load_programs(
+    found: &mut HashMap<String, &mut aya::programs::Program>,
+    kernel_types: &aya::Btf,
+) -> Vec<anyhow::Result<()>> {
+    let mut results: Vec<anyhow::Result<()>> =
+        PROGRAMS.iter().map(|_| Err(anyhow!("loading it panicked; please report this"))).collect();
+    // Those that take long are told by their hooks, and come first.
+    let mut waiting: Vec<_> = PROGRAMS
+        .iter()
+        .zip(&mut results)
+        .map(|(program, result)| (program, found.remove(program.name), result))
+        .collect();
+    waiting.sort_by_key(|(program, ..)| matches!(program.hook, Hook::CgroupIngress | Hook::CgroupEgress));
+    let waiting = Mutex::new(waiting);
+    let load_waiting = || {
+        step_back();
+        loop {
+            let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some((program, found, result)) = next else { return };
+            *result = load_program(found, program, kernel_types);
+        }
+    };
+    thread::scope(|scope| {
+        let loaders: Vec<_> = (0..LOADERS).map(|_| scope.spawn(load_waiting)).collect();
+        for loader in loaders {
+            // One that panicked leaves its program's result as it was.
+            let _panicked = loader.join();
+        }
+    });
+    results
+}
+
+/// Lets applications go before this thread.
+fn step_back() {
+    if let Err(error) = setpriority_process(None, NICE) {
+        tracing::debug!(%error, "programs are loaded at the usual priority");
+    }
 }
 
 fn load_program(

@@ -5,6 +5,7 @@ mod adopt;
 mod btf;
 mod counts;
 mod exchanges;
+mod exclusive;
 mod load;
 mod log;
 mod nodejs;
@@ -45,8 +46,8 @@ pub use self::{
     records::{Read, Records},
     ring::RingReader,
 };
-use self::{nodejs::NodeJs, walk::Walk};
-use crate::targets::{Attacher, Cgroup, TargetId, cgroups::Hierarchy};
+use self::{exclusive::Exclusive, nodejs::NodeJs, walk::Walk};
+use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
 mod attach_type {
@@ -183,6 +184,7 @@ impl Kernel {
     fn link(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Attachment> {
         let path = self.hierarchy.directory(&cgroup.path).context("the cgroup is gone")?;
         let directory = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        exclusive::require_none(&path, self.hierarchy.mount_point())?;
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         let sock_ops: &mut SockOps = program(&mut programs, "socket_events")?;
         let id = sock_ops
@@ -225,6 +227,10 @@ impl Attacher for Kernel {
         let mut storage = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         self.counts.add_adopted(adopt::adopt(&mut storage, target, &processes));
         Ok(attachment)
+    }
+
+    fn refused(&self, error: &anyhow::Error) -> Option<RefusedProgram> {
+        error.downcast_ref::<Exclusive>().map(Exclusive::refused)
     }
 
     fn forget(&self, target: TargetId) {

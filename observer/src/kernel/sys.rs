@@ -14,6 +14,7 @@ use std::{
 };
 
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
+const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
 const BPF_LINK_CREATE: libc::c_int = 28;
@@ -38,6 +39,18 @@ struct LinkCreate {
 struct IterCreate {
     link: u32,
     flags: u32,
+}
+
+/// `struct query` of `union bpf_attr`, up to what Linux 5.10 has.
+#[repr(C)]
+struct Query {
+    cgroup: u32,
+    attach_type: u32,
+    flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    padding: u32,
 }
 
 /// `struct batch` of `union bpf_attr`.
@@ -96,6 +109,20 @@ pub(super) fn link_map_iterator(program: BorrowedFd<'_>, map: BorrowedFd<'_>) ->
 pub(super) fn iterate(link: &OwnedFd) -> io::Result<File> {
     let mut attributes = IterCreate { link: link.as_raw_fd().cast_unsigned(), flags: 0 };
     bpf(BPF_ITER_CREATE, &mut attributes).map(|result| File::from(owned(result)))
+}
+
+/// How many programs of this attach type a cgroup itself has, and the flags that they were attached with.
+pub(super) fn attached_programs(cgroup: BorrowedFd<'_>, attach_type: u32) -> io::Result<(u32, u32)> {
+    let mut attributes = Query {
+        cgroup: cgroup.as_raw_fd().cast_unsigned(),
+        attach_type,
+        flags: 0,
+        attach_flags: 0,
+        ids: 0,
+        count: 0,
+        padding: 0,
+    };
+    bpf(BPF_PROG_QUERY, &mut attributes).map(|_| (attributes.count, attributes.attach_flags))
 }
 
 /// Every element of a hash map, in batches of `batch`. An element that other CPUs insert meanwhile may be missed

@@ -5,7 +5,7 @@ use std::{
     collections::HashSet,
     pin::pin,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use std::{
 use tokio::{sync::mpsc, task::JoinSet, time};
 
 use super::{
-    Attacher, Cgroup, CgroupEvent, Settings, StateCounts, Target, TargetList, docker,
+    Attacher, Cgroup, CgroupEvent, RefusedProgram, Settings, StateCounts, Target, TargetList, docker,
     docker::{Request, Update},
     matching::SelectorIndex,
     table::Table,
@@ -39,8 +39,15 @@ pub struct Handle {
 }
 
 #[derive(Debug, Default)]
+struct Snapshot {
+    targets: Arc<[Target]>,
+    counts: StateCounts,
+    refused: Arc<[RefusedProgram]>,
+}
+
+#[derive(Debug, Default)]
 struct Shared {
-    snapshot: RwLock<(Arc<[Target]>, StateCounts)>,
+    snapshot: RwLock<Snapshot>,
     ready: AtomicBool,
 }
 
@@ -50,19 +57,26 @@ impl Handle {
         self.shared.ready.load(Ordering::Acquire)
     }
 
-    fn publish(&self, targets: Arc<[Target]>, counts: StateCounts) {
-        *self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = (targets, counts);
+    fn publish(&self, snapshot: Snapshot) {
+        *self.shared.snapshot.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    fn snapshot(&self) -> RwLockReadGuard<'_, Snapshot> {
+        self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl TargetList for Handle {
     fn targets(&self) -> Arc<[Target]> {
-        let snapshot = self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&snapshot.0)
+        Arc::clone(&self.snapshot().targets)
     }
 
     fn state_counts(&self) -> StateCounts {
-        self.shared.snapshot.read().unwrap_or_else(PoisonError::into_inner).1
+        self.snapshot().counts
+    }
+
+    fn refused_programs(&self) -> Arc<[RefusedProgram]> {
+        Arc::clone(&self.snapshot().refused)
     }
 }
 
@@ -240,7 +254,8 @@ impl<A: Attacher> Inventory<A> {
             waiting: waiting as u64,
             failed: self.table.failures().len() as u64,
         };
-        self.handle.publish(self.table.targets(), counts);
+        let refused = self.table.refused_programs().into_iter().collect();
+        self.handle.publish(Snapshot { targets: self.table.targets(), counts, refused });
     }
 }
 

@@ -94,12 +94,25 @@ pub struct StateCounts {
     pub failed: u64,
 }
 
+/// A program of the kernel half that some target's cgroup does not admit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RefusedProgram {
+    /// Its name.
+    pub program: &'static str,
+    /// Why, in words that do not name the cgroup.
+    pub reason: &'static str,
+}
+
 /// Where collectors read targets from; the inventory implements it, and tests with a fixed list.
 pub trait TargetList: Send + Sync {
     /// All targets whose series are shown: attached ones, and gone ones until they have lingered.
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+    /// Programs that cannot be attached to some target at this moment, each once.
+    fn refused_programs(&self) -> Arc<[RefusedProgram]> {
+        Arc::default()
+    }
 }
 
 /// What to observe, and how closely to look.
@@ -140,6 +153,12 @@ pub trait Attacher: Send + Sync {
     /// Observes a cgroup, with all its descendants, as a part of this target. A target may have several.
     fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment>;
 
+    /// Which program an error of [`Attacher::attach`] is about, where metrics are to show it.
+    fn refused(&self, error: &anyhow::Error) -> Option<RefusedProgram> {
+        let _ = error;
+        None
+    }
+
     /// The series of this target are no longer shown and its number never comes back: its counts may go.
     fn forget(&self, target: TargetId);
 }
@@ -149,6 +168,10 @@ impl<T: Attacher + ?Sized> Attacher for Arc<T> {
 
     fn attach(&self, target: TargetId, cgroup: &Cgroup) -> anyhow::Result<Self::Attachment> {
         (**self).attach(target, cgroup)
+    }
+
+    fn refused(&self, error: &anyhow::Error) -> Option<RefusedProgram> {
+        (**self).refused(error)
     }
 
     fn forget(&self, target: TargetId) {

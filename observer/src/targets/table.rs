@@ -3,14 +3,14 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
-    Attacher, Cgroup, Info, Labels, Target, TargetId,
+    Attacher, Cgroup, Info, Labels, RefusedProgram, Target, TargetId,
     cgroups::Hierarchy,
     matching::{Match, SelectorIndex},
 };
@@ -35,6 +35,8 @@ pub(super) struct Instance<Attachment> {
 pub(super) struct Failure {
     /// For the operator.
     pub(super) reason: String,
+    /// Where the cgroup does not admit one of the programs.
+    refused: Option<RefusedProgram>,
     /// The cgroup's id at that time; 0 where there is none.
     id: u64,
     attempts: u32,
@@ -97,6 +99,11 @@ impl<A: Attacher> Table<A> {
 
     pub(super) fn failures(&self) -> &BTreeMap<(SelectorIndex, PathBuf), Failure> {
         &self.failures
+    }
+
+    /// Programs that some cgroup does not admit, each once.
+    pub(super) fn refused_programs(&self) -> BTreeSet<RefusedProgram> {
+        self.failures.values().filter_map(|failure| failure.refused).collect()
     }
 
     /// How many targets are attached to or linger.
@@ -173,7 +180,10 @@ impl<A: Attacher> Table<A> {
                 self.failures.remove(&key);
                 return;
             }
-            Err(error) => return self.fail(key, cgroup.id, format!("{error:#}"), Some(now)),
+            Err(error) => {
+                let refused = self.attacher.refused(&error);
+                return self.fail(key, cgroup.id, (format!("{error:#}"), refused), Some(now));
+            }
         };
         self.failures.remove(&key);
         tracing::info!(
@@ -214,11 +224,17 @@ impl<A: Attacher> Table<A> {
 
     /// Takes note of a match that is not to be attached to whatever is tried.
     pub(super) fn refuse(&mut self, selector: SelectorIndex, path: &Path, reason: String) {
-        self.fail((selector, path.to_owned()), 0, reason, None);
+        self.fail((selector, path.to_owned()), 0, (reason, None), None);
     }
 
     /// `tried` is when an attempt failed that another one shall follow.
-    fn fail(&mut self, key: (SelectorIndex, PathBuf), id: u64, reason: String, tried: Option<Instant>) {
+    fn fail(
+        &mut self,
+        key: (SelectorIndex, PathBuf),
+        id: u64,
+        (reason, refused): (String, Option<RefusedProgram>),
+        tried: Option<Instant>,
+    ) {
         let before = self.failures.get(&key);
         if before.is_none_or(|before| before.reason != reason) {
             tracing::warn!(cgroup = %key.1.display(), reason, "a matched target cannot be observed");
@@ -227,6 +243,7 @@ impl<A: Attacher> Table<A> {
         let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(attempts)).min(LONGEST_RETRY);
         let failure = Failure {
             reason,
+            refused,
             id,
             attempts: attempts + 1,
             retry_at: tried.map(|tried| tried + wait),

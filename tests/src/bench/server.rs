@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::{cgroup::Cgroup, process::Background};
 
 /// The server's program.
-const PROGRAM: &str = include_str!("server.js");
+pub const PROGRAM: &str = include_str!("server.js");
 
 /// How long Node.js may take to start.
 const START_WITHIN: Duration = Duration::from_secs(20);

@@ -49,6 +49,11 @@ impl ThreadTimes {
         Ok(Self(times))
     }
 
+    /// CPU time of the thread with this id.
+    pub fn of(&self, thread: &str) -> Result<Duration> {
+        self.0.get(thread).copied().map(Duration::from_nanos).with_context(|| format!("no thread {thread}"))
+    }
+
     /// CPU time since `before` of the threads that still live.
     pub fn since(&self, before: &Self) -> Duration {
         let times = self

@@ -1,6 +1,7 @@
 //! What `cargo xtask kernels` runs inside an emulated machine: the tests that say whether observer works on its kernel.
 //! Each has the client's own log as its truth. What a machine of a few programs lacks (Node.js, Docker) is in Rust here.
 
+pub mod clock;
 pub mod connections;
 pub mod containers;
 pub mod limits;
@@ -42,11 +43,12 @@ pub fn run_all(starts: u32) {
     if let Err(error) = programs::report() {
         println!("test\tprograms\tfailed\t0\t{}", one_line(&format!("{error:#}")));
     }
-    let tests: [Test; 6] = [
+    let tests: [Test; 7] = [
         ("demo", demo),
         ("requests", requests::test),
         ("streams", streams::test),
         ("connections", connections::test),
+        ("clock", clock::test),
         ("limits", limits::test),
         ("capabilities", rights::test),
     ];
