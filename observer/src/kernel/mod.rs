@@ -7,6 +7,7 @@ mod counts;
 mod exchanges;
 mod load;
 mod log;
+pub mod memory;
 mod nodejs;
 mod offsets;
 pub mod probe;
@@ -150,7 +151,7 @@ impl Kernel {
             counts,
             nodejs,
         };
-        sys::trim_memory();
+        memory::give_back();
         Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), started, log })
     }
 
