@@ -148,7 +148,7 @@ impl<'a> Btf<'a> {
                 Named::Function(name) => found.kind == kind::FUNC && self.name(found.name) == name.as_bytes(),
             };
             // aya, too, takes the first of a name.
-            let Some(place) = wanted.iter().position(|named| is_it(named)) else { continue };
+            let Some(place) = wanted.iter().position(is_it) else { continue };
             wanted.swap_remove(place);
             types.resize(number - 1, EMPTY);
             types.push([strings.len() as u32, found.kind << 24, 0]);
@@ -335,7 +335,7 @@ mod tests {
         let data = sample();
         let asked = |name: &str| Named::Typedef(name.to_owned());
         let excerpt = Btf::parse(&data).unwrap().excerpt(&[asked("int"), asked("u16"), asked("none")]);
-        let found = aya_obj::btf::Btf::parse(&excerpt, aya_obj::Endianness::default()).unwrap();
+        let found = aya::Btf::parse(&excerpt, aya::Endianness::default()).unwrap();
         let number = |name| found.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Typedef).ok();
         // `int` is there, and no typedef.
         assert_eq!([number("u16"), number("int"), number("none")], [Some(3), None, None]);

@@ -37,6 +37,8 @@ pub struct Options {
     pub peers: u32,
     /// Node.js processes that are counted.
     pub nodejs_processes: u32,
+    /// Connections whose HTTP is followed at once.
+    pub followed_connections: u64,
     /// Whether the programs log what they do.
     pub log: bool,
 }
