@@ -19,6 +19,8 @@ pub const BASED: u8 = 2;
 pub const PEER_FIN: u8 = 4;
 /// `flags`: a segment with the peer's FIN was seen, so `received` reaches up to it at least.
 pub const PEER_FIN_SEEN: u8 = 8;
+/// There was no room for the connection's HTTP when it began; it is not followed.
+pub const UNFOLLOWED: u8 = 16;
 
 /// `ended` of a connection that no side has begun to close.
 pub const NOT_ENDED: u8 = 0xff;
@@ -39,7 +41,7 @@ pub struct Connection {
     pub made_by: u32,
     /// [`CONNECTING`], [`OPEN`] or [`CLOSED`].
     pub stage: u8,
-    /// [`PREEXISTING`], [`BASED`], [`PEER_FIN`], [`PEER_FIN_SEEN`].
+    /// [`PREEXISTING`], [`BASED`], [`PEER_FIN`], [`PEER_FIN_SEEN`], [`UNFOLLOWED`].
     pub flags: u8,
     /// [`CloseReason`] of the side that closed first, [`NOT_ENDED`] before.
     pub ended: u8,

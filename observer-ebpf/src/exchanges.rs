@@ -14,7 +14,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use observer_ebpf::{
-    connection::{Connection, PREEXISTING},
+    connection::{Connection, PREEXISTING, UNFOLLOWED},
     http::{
         end,
         exchange::{Exchange, Outcome, SELF_CALL},
@@ -25,7 +25,7 @@ use observer_ebpf::{
     peer::{CloseReason, Direction},
 };
 
-use crate::{count::lost, early, ends, framer};
+use crate::{count::lost, early, ends, framer, places};
 
 /// The framer's state of each connection of a target that has carried payload.
 #[btf_map]
@@ -71,7 +71,7 @@ fn map() -> *mut c_void {
 pub(crate) unsafe fn segment(
     skb: *mut __sk_buff,
     socket: *mut c_void,
-    connection: &Connection,
+    connection: &mut Connection,
     outgoing: bool,
     (sequence, payload, length): (u32, u32, u32),
     now_ns: u64,
@@ -107,21 +107,31 @@ fn side(connection: &Connection, outgoing: bool) -> u32 {
     if accepted == outgoing { RESPONSE } else { REQUEST }
 }
 
-/// Makes the state of a connection that has none yet; 0 if there is no memory. A function of its own: its frame of
-/// the stack is not that of every packet.
+/// Makes the state of a connection that has none yet; 0 if there is no room or no memory for it, which counts once. A
+/// function of its own: its frame of the stack is not that of every packet.
 #[inline(never)]
 fn make(
     skb: *mut __sk_buff,
     socket: *mut c_void,
-    connection: &Connection,
+    connection: &mut Connection,
     outgoing: bool,
     sequence: u32,
 ) -> u32 {
-    // SAFETY: the caller's socket; without a value the storage is made of zeros.
-    let made: *mut Http =
-        unsafe { bpf_sk_storage_get(map(), socket, ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()) }
-            .cast();
+    if connection.flags & UNFOLLOWED != 0 {
+        return 0;
+    }
+    let mut made: *mut Http = ptr::null_mut();
+    if places::take() {
+        // SAFETY: the caller's socket; without a value the storage is made of zeros.
+        made =
+            unsafe { bpf_sk_storage_get(map(), socket, ptr::null_mut(), BPF_SK_STORAGE_GET_F_CREATE.into()) }
+                .cast();
+        if made.is_null() {
+            places::give();
+        }
+    }
     if made.is_null() {
+        connection.flags |= UNFOLLOWED;
         lost(Kind::Exchange, Reason::MapFull);
         return 0;
     }
@@ -188,10 +198,11 @@ pub(crate) unsafe fn closed(socket: *mut c_void, connection: &Connection, reason
     };
     // SAFETY: the caller's; the storage lives as long as its socket.
     unsafe {
-        if let Some(http) = state(socket)
-            && end::closed(&mut *http, outcome, now_ns)
-        {
-            send(http, RESPONSE);
+        if let Some(http) = state(socket) {
+            places::give();
+            if end::closed(&mut *http, outcome, now_ns) {
+                send(http, RESPONSE);
+            }
         }
     }
 }

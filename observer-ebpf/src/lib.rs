@@ -18,6 +18,7 @@ pub mod l7;
 pub mod lost;
 pub mod peer;
 pub mod record;
+pub mod room;
 pub mod runtime;
 
 /// Lets the agent copy plain types out of maps.

@@ -30,6 +30,7 @@ mod nodejs;
 mod offsets;
 mod packets;
 mod peers;
+mod places;
 mod sockets;
 mod walk;
 

@@ -9,7 +9,7 @@ use observer_ebpf::http::{
     state::Http,
 };
 
-use crate::sockets::WalkMeta;
+use crate::{places, sockets::WalkMeta};
 
 /// Context of an iterator over the map `HTTP`, as that of `sockets.rs` is of one over connections.
 #[repr(C)]
@@ -31,6 +31,7 @@ extern "C" fn exchange_walk(ctx: *const WalkContext) -> i32 {
         if socket.is_null() || value.is_null() {
             return 0;
         }
+        places::walked();
         let outstanding = (*value).requests.wrapping_sub((*value).responses);
         if outstanding == 0 {
             return 0;

@@ -1,6 +1,7 @@
 //! One run of the agent: takes the port, loads the kernel half, attaches, serves, and takes it all back.
 //! In the order in which things may fail, so that nothing is attached by an agent that cannot serve.
 
+mod memory;
 mod nodejs;
 mod sources;
 
@@ -10,13 +11,14 @@ use anyhow::{Context as _, bail};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{self, JoinSet},
     time,
 };
 
 use self::sources::Observed;
 use crate::{
     collectors::{
+        cgroup::mounts::CgroupMounts,
         exchanges::{Exchanges, FromKernel},
         nodejs::NodeJsCollector,
         overflow::LabelOverflow,
@@ -24,7 +26,7 @@ use crate::{
     config::Config,
     confine,
     kernel::{
-        Kernel, Loaded, Options,
+        self, Kernel, Loaded, Options,
         probe::{self, Verdict},
     },
     nodejs::{Follower, Refused},
@@ -39,6 +41,8 @@ const PROC: &str = "/proc";
 const CGROUP_EVENTS: usize = 4096;
 /// Processes that may wait for the one who probes them; what does not fit is found by the next look.
 const STARTED_PROCESSES: usize = 1024;
+/// How often connections whose end was not seen are found, where there is not much room for others.
+const RECOUNT: Duration = Duration::from_secs(10);
 /// How often readiness is looked at until it is there.
 const READINESS_STEP: Duration = Duration::from_millis(20);
 
@@ -61,12 +65,23 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     require_host()?;
     let hierarchy = Hierarchy::find(Path::new(PROC))?;
     let profiles = Profiles::load(&config.profiles.files)?;
+    let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), Path::new(PROC))?);
+    let limit = memory::limit(&mounts, Path::new(PROC));
+    let followed_connections = memory::followed_connections(config.limits.http_connections, limit);
+    if let Some(limit) = limit {
+        tracing::info!(
+            limit,
+            followed_connections,
+            "the agent's memory is limited, and so is what it follows"
+        );
+    }
     let options = Options {
         ring_bytes: config.limits.ring_bytes,
         exchange_ring_bytes: config.limits.exchange_ring_bytes,
         stall_ns: u64::try_from(config.streams.stall.as_nanos()).unwrap_or(u64::MAX),
         peers: config.limits.peers,
         nodejs_processes: config.limits.nodejs_processes,
+        followed_connections,
         log: kernel_log,
     };
     let Loaded { kernel, ring, exchanges: exchange_ring, started, log } =
@@ -117,12 +132,19 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
             nodejs::Following { follower, collector: collector.clone(), hierarchy: hierarchy.clone() };
         reading.spawn(runtimes.run(handle.clone(), starts, config.targets.rescan));
     }
-    let observed = Observed { kernel, records, exchanges, nodejs, refused, profiles, targets, overflow };
-    let scraper = sources::scraper(config, &hierarchy, observed)?;
+    reading.spawn(recount(Arc::clone(&kernel)));
+    let observed =
+        Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow };
+    let scraper = sources::scraper(config, observed);
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
-    let sources =
-        Sources { scrape: Arc::new(move || scraper.scrape()), targets: Arc::new(handle), readiness };
+    let scrape = move || {
+        let text = scraper.scrape();
+        // A scrape of many targets needs more than the agent keeps, and the next one is seconds away.
+        kernel::memory::give_back();
+        text
+    };
+    let sources = Sources { scrape: Arc::new(scrape), targets: Arc::new(handle), readiness };
     if let Err(error) = confine::refuse_system_calls() {
         tracing::warn!(error = format!("{error:#}"), "system calls are not filtered; everything else works");
     }
@@ -139,6 +161,15 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     }
     tracing::info!("stopped; nothing is attached any more");
     Ok(())
+}
+
+/// Keeps the number of connections that may be followed right. Ends only with an error.
+async fn recount(kernel: Arc<Kernel>) -> anyhow::Result<()> {
+    loop {
+        time::sleep(RECOUNT).await;
+        let kernel = Arc::clone(&kernel);
+        task::spawn_blocking(move || kernel.counts().recount_followed()).await??;
+    }
 }
 
 /// Ends only with an error: a ring that is no longer read loses records without counting them.

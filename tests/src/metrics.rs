@@ -52,6 +52,12 @@ impl Metrics {
         self.matching(name, labels).fold(0.0, |sum, (_, value)| sum + value)
     }
 
+    /// The same sum of counts, which are whole numbers.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are far below 2^53")]
+    pub fn count(&self, name: &str, labels: &[(&str, &str)]) -> u64 {
+        self.sum(name, labels).round() as u64
+    }
+
     /// All series with this name and, among others, these labels.
     pub fn matching(&self, name: &str, labels: &[(&str, &str)]) -> impl Iterator<Item = (&Series, f64)> {
         self.0

@@ -190,10 +190,12 @@ pub fn raise_file_limit() -> Result<()> {
         .context("cannot raise the limit of open files")
 }
 
-/// A program of this package, built beside the one that runs.
+/// A program of this package, built beside the one that runs; a test runs in the folder `deps` beside it.
 pub fn own_program(name: &str) -> Result<PathBuf> {
     let own = env::current_exe().context("cannot find the path of this program")?;
-    Ok(own.with_file_name(name))
+    let folder = own.parent().context("this program is in no folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    Ok(folder.join(name))
 }
 
 /// Reads `output` to its end in a thread of its own, so that a full pipe never stops the program.

@@ -6,6 +6,7 @@ mod apt;
 mod bench;
 mod build;
 mod check;
+mod churn;
 mod demo;
 mod faults;
 mod fuzz;
@@ -18,6 +19,7 @@ mod packages;
 mod python;
 mod run;
 mod setup;
+mod soak;
 mod step;
 mod test;
 mod toolchain;
@@ -76,6 +78,30 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 60)]
         stopped: u64,
     },
+    /// Load two targets evenly for long, and see that memory stays flat and nothing is lost.
+    Soak {
+        /// How long.
+        #[arg(long, value_name = "N", default_value_t = 120)]
+        minutes: u32,
+        /// Also write docs/soak.md.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Start and end many containers, and see that each is counted and leaves nothing behind in the agent.
+    Churn {
+        /// All of them.
+        #[arg(long, value_name = "N", default_value_t = 1000)]
+        containers: u32,
+        /// Of them, those that a real Docker starts; the others are cgroups with a process.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        docker: u32,
+        /// In which time.
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        seconds: u32,
+        /// Also write docs/churn.md.
+        #[arg(long)]
+        write: bool,
+    },
     /// Give the HTTP framer arbitrary bytes; any finding ends it and is left in observer-ebpf/fuzz/artifacts.
     Fuzz {
         /// How long, over all targets.
@@ -124,6 +150,10 @@ fn main() -> ExitCode {
         Command::Test => test::test(),
         Command::Bench { figures, write } => bench::bench(&figures, write),
         Command::Faults { kills, stopped } => faults::faults(kills, stopped),
+        Command::Soak { minutes, write } => soak::soak(minutes, write),
+        Command::Churn { containers, docker, seconds, write } => {
+            churn::churn(containers, docker, seconds, write)
+        }
         Command::Fuzz { seconds, keep } => fuzz::fuzz(seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::Kernels { versions, full: true, .. } => kernels::full(&versions),

@@ -26,12 +26,13 @@ use crate::{
     kernel::{Kernel, Records},
     nodejs::Refused,
     profiles::Profiles,
-    targets::{TargetList, cgroups::Hierarchy},
+    targets::TargetList,
 };
 
 /// What collectors read from.
 pub(super) struct Observed {
     pub(super) kernel: Arc<Kernel>,
+    pub(super) mounts: Arc<CgroupMounts>,
     pub(super) records: Records,
     pub(super) exchanges: Arc<Exchanges>,
     pub(super) nodejs: Option<NodeJsCollector>,
@@ -53,10 +54,10 @@ pub(super) fn exchange_settings(
 }
 
 /// All collectors, in the order of a scrape.
-pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed) -> anyhow::Result<Scraper> {
-    let Observed { kernel, records, exchanges, nodejs, refused, profiles, targets, overflow } = observed;
+pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
+    let Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow } =
+        observed;
     let proc_root = Path::new(PROC);
-    let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), proc_root)?);
     let processes = process::Settings {
         max_roles: config.limits.process_roles as usize,
         proportional_memory: config.processes.pss,
@@ -82,5 +83,5 @@ pub(super) fn scraper(config: &Config, hierarchy: &Hierarchy, observed: Observed
     registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
     registry.register(KernelCollector::new(kernel, records, refused, Arc::clone(&targets)));
     let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
-    Ok(Scraper::new(registry, agent, config.metrics.prefix.as_str()))
+    Scraper::new(registry, agent, config.metrics.prefix.as_str())
 }

@@ -6,6 +6,7 @@ pub mod app_events;
 pub mod cgroup;
 pub mod container;
 pub mod exchanges;
+pub mod families;
 pub mod http;
 pub mod kernel;
 pub mod metric;
@@ -23,7 +24,8 @@ pub mod upstream;
 
 use std::time::Instant;
 
-pub use metric::{Families, Kind, Metric};
+pub use families::Families;
+pub use metric::{Kind, Metric};
 
 /// Turns what is known of one subject into metric families at the moment of a scrape.
 pub trait Collector: Send + Sync {

@@ -10,6 +10,7 @@ use crate::{
     agent,
     config::Config,
     confine::{self, Plans},
+    kernel::memory,
     logging,
 };
 
@@ -20,6 +21,7 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// Runs the agent until it is told to stop. `kernel_log`: also logs what the kernel half says of itself.
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
+    memory::keep_little();
     logging::init(&config.log)?;
     let plans = Plans { low_port: config.listen.is_low_port(), uprobes: config.nodejs.enabled };
     confine::give_up_privileges(plans)?;

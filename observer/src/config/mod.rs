@@ -157,6 +157,9 @@ pub struct Limits {
     /// Node.js processes that are counted, over all targets.
     #[serde(deserialize_with = "value::between::<_, 1, 65_536>")]
     pub nodejs_processes: u32,
+    /// Connections whose HTTP is followed at once, over all targets; 0 leaves it to the agent's memory limit.
+    #[serde(deserialize_with = "value::between::<_, 0, 16_777_216>")]
+    pub http_connections: u32,
     /// Values of the label `route` per target.
     #[serde(deserialize_with = "value::between::<_, 1, 10_000>")]
     pub routes: u32,
@@ -228,6 +231,7 @@ impl Default for Limits {
             peers: 16_384,
             process_roles: 16,
             nodejs_processes: 1024,
+            http_connections: 0,
             routes: 200,
         }
     }

@@ -156,6 +156,13 @@ pub const KEYS: &[Key] = &[
         "a whole number from 1 to 65536",
     ),
     key(
+        "limits.http_connections",
+        "Connections whose HTTP is followed at once, over all targets: the kernel takes 4.5 KiB for each, of the agent's \
+         memory. For further ones, observer_records_lost_total grows, once each. 0: as many as the agent's memory limit \
+         has room for, and without a limit all.",
+        "a whole number from 0 to 16777216",
+    ),
+    key(
         "limits.routes",
         "Values of the label route per target; further routes are counted as other.",
         "a whole number from 1 to 10000",

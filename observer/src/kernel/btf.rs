@@ -17,6 +17,9 @@ mod kind {
     pub(super) const STRUCT: u32 = 4;
     pub(super) const UNION: u32 = 5;
     pub(super) const ENUM: u32 = 6;
+    pub(super) const FWD: u32 = 7;
+    pub(super) const TYPEDEF: u32 = 8;
+    pub(super) const FUNC: u32 = 12;
     pub(super) const FLOAT: u32 = 16;
     pub(super) const FUNC_PROTO: u32 = 13;
     pub(super) const VAR: u32 = 14;
@@ -25,16 +28,34 @@ mod kind {
     pub(super) const ENUM64: u32 = 19;
 }
 
+/// Magic number, version 1, no flags.
+const HEAD: [u8; 4] = {
+    let magic = 0xeb9f_u16.to_ne_bytes();
+    [magic[0], magic[1], 1, 0]
+};
+
+/// Bytes of `struct btf_header`.
+const HEADER_BYTES: u32 = 24;
+
 /// Anonymous structures in structures go this deep at the most.
 const DEPTH: u32 = 8;
 
 /// The kernel's type information.
-pub(super) struct Btf {
+pub(super) struct Btf<'a> {
     /// The section of types.
-    types: Vec<u8>,
-    strings: Vec<u8>,
+    types: &'a [u8],
+    strings: &'a [u8],
     /// Where each type begins in `types`; type 0 (`void`) has no entry of its own and begins nowhere.
     starts: Vec<u32>,
+}
+
+/// The name of a type that programs attach to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// The type of a tracepoint's handlers.
+    Typedef(String),
+    /// A function.
+    Function(String),
 }
 
 /// A member's place.
@@ -65,11 +86,11 @@ struct Type {
     rest: usize,
 }
 
-impl Btf {
+impl<'a> Btf<'a> {
     /// Reads the contents of `/sys/kernel/btf/vmlinux`.
-    pub(super) fn parse(data: &[u8]) -> Result<Self, Damaged> {
+    pub(super) fn parse(data: &'a [u8]) -> Result<Self, Damaged> {
         let word = |offset: usize| word(data, offset).ok_or(Damaged("its header is cut off"));
-        if data.get(..2) != Some(&0xeb9f_u16.to_ne_bytes()) {
+        if data.get(..2) != Some(&HEAD[..2]) {
             return Err(Damaged("its magic number is not that of this machine's byte order"));
         }
         let header = word(4)? as usize;
@@ -77,8 +98,8 @@ impl Btf {
             let start = header + offset as usize;
             data.get(start..start + length as usize).ok_or(Damaged("a section is cut off"))
         };
-        let types = section(word(8)?, word(12)?)?.to_vec();
-        let strings = section(word(16)?, word(20)?)?.to_vec();
+        let types = section(word(8)?, word(12)?)?;
+        let strings = section(word(16)?, word(20)?)?;
         let mut btf = Self { types, strings, starts: vec![0] };
         let mut position = 0;
         while position < btf.types.len() {
@@ -110,13 +131,44 @@ impl Btf {
         found
     }
 
+    /// Type information in which the types of these names have the numbers that they have here, and every other is an
+    /// empty one: all that aya looks up. It keeps members and names of what it is given, of a whole kernel some twenty
+    /// megabytes.
+    pub(super) fn excerpt(&self, names: &[Named]) -> Vec<u8> {
+        const EMPTY: [u32; 3] = [0, kind::FWD << 24, 0];
+        let mut strings = vec![0];
+        let mut types: Vec<[u32; 3]> = Vec::new();
+        let mut wanted: Vec<&Named> = names.iter().collect();
+        for (start, number) in self.starts.iter().zip(0_usize..).skip(1) {
+            let Some(found) = self.read(*start as usize) else { break };
+            let is_it = |named: &&Named| match named {
+                Named::Typedef(name) => {
+                    found.kind == kind::TYPEDEF && self.name(found.name) == name.as_bytes()
+                }
+                Named::Function(name) => found.kind == kind::FUNC && self.name(found.name) == name.as_bytes(),
+            };
+            // aya, too, takes the first of a name.
+            let Some(place) = wanted.iter().position(is_it) else { continue };
+            wanted.swap_remove(place);
+            types.resize(number - 1, EMPTY);
+            types.push([strings.len() as u32, found.kind << 24, 0]);
+            strings.extend(self.name(found.name));
+            strings.push(0);
+        }
+        let type_bytes = (types.len() * size_of_val(&EMPTY)) as u32;
+        let header =
+            [u32::from_ne_bytes(HEAD), HEADER_BYTES, 0, type_bytes, type_bytes, strings.len() as u32];
+        let words = header.iter().chain(types.as_flattened());
+        words.flat_map(|word| word.to_ne_bytes()).chain(strings).collect()
+    }
+
     fn member_of(&self, structure: &Type, wanted: &str, depth: u32) -> Option<Member> {
         /// Bytes of `struct btf_member`.
         const MEMBER: usize = 12;
         for index in 0..structure.length as usize {
             let at = structure.rest + index * MEMBER;
             let (name, type_id, position) =
-                (word(&self.types, at)?, word(&self.types, at + 4)?, word(&self.types, at + 8)?);
+                (word(self.types, at)?, word(self.types, at + 4)?, word(self.types, at + 8)?);
             let (bits, bit_field) = if structure.flag {
                 (position & 0x00ff_ffff, position >> 24 != 0)
             } else {
@@ -160,7 +212,7 @@ impl Btf {
         match found.kind {
             kind::PTR => Some(size_of::<usize>() as u32),
             kind::ARRAY if depth > 0 => {
-                let (element, count) = (word(&self.types, found.rest)?, word(&self.types, found.rest + 8)?);
+                let (element, count) = (word(self.types, found.rest)?, word(self.types, found.rest + 8)?);
                 self.size(element, depth - 1)?.checked_mul(count)
             }
             kind::ARRAY => None,
@@ -169,13 +221,13 @@ impl Btf {
     }
 
     fn read(&self, start: usize) -> Option<Type> {
-        let info = word(&self.types, start + 4)?;
+        let info = word(self.types, start + 4)?;
         Some(Type {
-            name: word(&self.types, start)?,
+            name: word(self.types, start)?,
             kind: (info >> 24) & 0x1f,
             length: info & 0xffff,
             flag: info >> 31 != 0,
-            size_or_target: word(&self.types, start + 8)?,
+            size_or_target: word(self.types, start + 8)?,
             rest: start + 12,
         })
     }
@@ -192,13 +244,13 @@ impl Btf {
         }
     }
 
-    fn name(&self, offset: u32) -> &[u8] {
+    fn name(&self, offset: u32) -> &'a [u8] {
         let rest = self.strings.get(offset as usize..).unwrap_or_default();
         rest.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 }
 
-impl fmt::Debug for Btf {
+impl fmt::Debug for Btf<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Btf").field("types", &(self.starts.len() - 1)).finish_non_exhaustive()
     }
@@ -261,7 +313,8 @@ mod tests {
 
     #[test]
     fn members_are_found_through_anonymous_structures() {
-        let btf = Btf::parse(&sample()).unwrap();
+        let data = sample();
+        let btf = Btf::parse(&data).unwrap();
         assert_eq!(btf.member("outer", "a"), Some(Member { offset: 0, size: 4 }));
         assert_eq!(btf.member("outer", "b"), Some(Member { offset: 4, size: 2 }));
         assert_eq!(btf.member("outer", "d"), Some(Member { offset: 16, size: 8 }));
@@ -270,10 +323,23 @@ mod tests {
 
     #[test]
     fn bit_fields_and_strangers_are_not_found() {
-        let btf = Btf::parse(&sample()).unwrap();
+        let data = sample();
+        let btf = Btf::parse(&data).unwrap();
         assert_eq!(btf.member("outer", "c"), None);
         assert_eq!(btf.member("outer", "z"), None);
         assert_eq!(btf.member("inner", "a"), None);
+    }
+
+    #[test]
+    fn an_excerpt_keeps_the_numbers_of_what_it_was_asked_for() {
+        let data = sample();
+        let asked = |name: &str| Named::Typedef(name.to_owned());
+        let excerpt = Btf::parse(&data).unwrap().excerpt(&[asked("int"), asked("u16"), asked("none")]);
+        let found = aya::Btf::parse(&excerpt, aya::Endianness::default()).unwrap();
+        let number = |name| found.id_by_type_name_kind(name, aya_obj::btf::BtfKind::Typedef).ok();
+        // `int` is there, and no typedef.
+        assert_eq!([number("u16"), number("int"), number("none")], [Some(3), None, None]);
+        assert!(excerpt.len() < data.len());
     }
 
     #[test]

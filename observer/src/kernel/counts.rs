@@ -16,7 +16,7 @@ use observer_ebpf::{
     peer::{PeerKey, PeerTotals},
 };
 
-use super::{sys, walk::Walk};
+use super::{places::Places, sys, walk::Walk};
 
 /// Entries that one look-up of the map of peers asks for.
 const BATCH: u32 = 256;
@@ -59,6 +59,7 @@ pub struct Counts {
     connections: Walk,
     /// Over the exchanges that are under way.
     exchanges: Walk,
+    places: Places,
     l7_bytes: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
     /// What the kernel's entries do not know: connections that the agent adopted, and entries taken out of the map.
@@ -71,10 +72,12 @@ impl Counts {
         [peers, shared]: [MapData; 2],
         capacity: u32,
         [connections, exchanges]: [Walk; 2],
+        places: Places,
         [l7_bytes, lost]: [PerCpuArray<MapData, u64>; 2],
     ) -> Self {
         let capacity = capacity as usize;
-        Self { peers, shared, capacity, connections, exchanges, l7_bytes, lost, besides: Mutex::default() }
+        let besides = Mutex::default();
+        Self { peers, shared, capacity, connections, exchanges, places, l7_bytes, lost, besides }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
@@ -152,7 +155,15 @@ impl Counts {
 
     /// Calls `visit` for every exchange that is under way. Nothing on kernels that cannot iterate over socket storage.
     pub fn walk_exchanges(&self, visit: impl FnMut(&Exchange)) -> anyhow::Result<()> {
-        self.exchanges.each(visit)
+        if !self.exchanges.is_attached() {
+            return Ok(());
+        }
+        self.places.recount(|| self.exchanges.each(visit))
+    }
+
+    /// Counts the connections whose HTTP is followed, where not many more can be.
+    pub fn recount_followed(&self) -> anyhow::Result<()> {
+        if self.places.are_few() { self.walk_exchanges(|_| {}) } else { Ok(()) }
     }
 
     /// Payload bytes by what the kernel half took them for: the label value and the count.

@@ -13,17 +13,19 @@ use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     programs::{BtfTracePoint, CgroupSkb, Iter, ProgramError, SockOps, UProbe},
 };
-
 use rustix::process::setpriority_process;
 
 use super::{
-    btf::Btf,
+    btf::{Btf, Named},
     log, offsets,
     programs::{Hook, PROGRAMS, Program, ProgramState},
 };
 
 /// Where the kernel shows its own type information.
 pub(super) const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// The kernel's iterator over a map of socket storage.
+const STORAGE_ITERATOR: &str = "bpf_sk_storage_map";
 
 /// The kernel half as `cargo xtask build` made it; empty in a build without.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/observer-ebpf.o"));
@@ -50,6 +52,8 @@ pub struct Options {
     pub peers: u32,
     /// Node.js processes that are counted.
     pub nodejs_processes: u32,
+    /// Connections whose HTTP is followed at once.
+    pub followed_connections: u64,
     /// Whether the programs log what they do.
     pub log: bool,
 }
@@ -59,21 +63,53 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, Vec<ProgramState>)
     if !is_built() {
         bail!("this observer was built without its kernel object; build it with `cargo xtask build`");
     }
-    let kernel_types = aya::Btf::from_sys_fs().with_context(|| {
+    let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
+    let (kernel_types, offsets);
+    let mut loader = EbpfLoader::new();
+    // Relocations alone need the kernel's type information, all of which it has read; there are none.
+    loader.btf(None);
+    (kernel_types, offsets) = read_kernel_types()?;
+    loader
+        .map_max_entries("RECORDS", options.ring_bytes)
+        .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
+        .map_max_entries("PEERS", options.peers)
+        .map_max_entries("PROCESSES", options.nodejs_processes)
+        .override_global("STALL_NS", &options.stall_ns, true)
+        .override_global(log::LEVEL, &log_level, true);
+    for offset in &offsets {
+        loader.override_global(offset.global, &offset.value, true);
+    }
+    // A small ring is full before it holds as much as a large one may.
+    let wake_bytes = WAKE_BYTES.min(u64::from(options.exchange_ring_bytes) / 4);
+    loader.override_global("WAKE_BYTES", &wake_bytes, true);
+    let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
+    let states = load_programs(&mut ebpf, &kernel_types)?;
+    Ok((ebpf, states))
+}
+
+/// What the kernel's type information says of what programs attach to and of the members that they read.
+fn read_kernel_types() -> anyhow::Result<(aya::Btf, Vec<offsets::Offset>)> {
+    let data = fs::read(BTF_PATH).with_context(|| {
         format!("cannot read {BTF_PATH}; the kernel must be built with CONFIG_DEBUG_INFO_BTF")
     })?;
-    let offsets = {
-        let data = fs::read(BTF_PATH).with_context(|| format!("cannot read {BTF_PATH}"))?;
-        let (offsets, missing) = offsets::resolve(&Btf::parse(&data).context(BTF_PATH)?);
-        if !missing.is_empty() {
-            tracing::warn!(
-                members = missing.join(", "),
-                "this kernel has no such members; what needs them is off"
-            );
-        }
-        offsets
-    };
-    load_with(options, &kernel_types, &offsets)
+    let btf = Btf::parse(&data).context(BTF_PATH)?;
+    let (offsets, missing) = offsets::resolve(&btf);
+    if !missing.is_empty() {
+        tracing::warn!(
+            members = missing.join(", "),
+            "this kernel has no such members; what needs them is off"
+        );
+    }
+    // The names under which aya looks for them.
+    let attached_to = PROGRAMS.iter().filter_map(|program| match program.hook {
+        Hook::Tracepoint(name) => Some(Named::Typedef(format!("btf_trace_{name}"))),
+        Hook::MapIterator(_) => Some(Named::Function(format!("bpf_iter_{STORAGE_ITERATOR}"))),
+        _ => None,
+    });
+    let mut names: Vec<Named> = attached_to.collect();
+    names.dedup();
+    let excerpt = btf.excerpt(&names);
+    Ok((aya::Btf::parse(&excerpt, aya::Endianness::default())?, offsets))
 }
 
 /// Whether the agent has its kernel half inside.
@@ -81,30 +117,10 @@ pub(super) fn is_built() -> bool {
     !OBJECT.is_empty()
 }
 
-fn load_with(
-    options: Options,
-    kernel_types: &aya::Btf,
-    offsets: &[offsets::Offset],
-) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
-    // A small ring is full before it holds as much as a large one may.
-    let wake_bytes = WAKE_BYTES.min(u64::from(options.exchange_ring_bytes) / 4);
-    let mut loader = EbpfLoader::new();
-    loader
-        .map_max_entries("RECORDS", options.ring_bytes)
-        .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
-        .map_max_entries("PEERS", options.peers)
-        .map_max_entries("PROCESSES", options.nodejs_processes)
-        .override_global("STALL_NS", &options.stall_ns, true)
-        .override_global("WAKE_BYTES", &wake_bytes, true);
-    for offset in offsets {
-        loader.override_global(offset.global, &offset.value, true);
-    }
-    let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
-    loader.override_global(log::LEVEL, &log_level, true);
-    let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
+fn load_programs(ebpf: &mut Ebpf, kernel_types: &aya::Btf) -> anyhow::Result<Vec<ProgramState>> {
     let mut found: HashMap<String, &mut aya::programs::Program> =
         ebpf.programs_mut().map(|(name, program)| (name.to_owned(), program)).collect();
-    let results = load_programs(&mut found, kernel_types);
+    let results = load_side_by_side(&mut found, kernel_types);
     let mut states = Vec::with_capacity(PROGRAMS.len());
     for (program, result) in PROGRAMS.iter().zip(results) {
         let reason = match result {
@@ -117,7 +133,7 @@ fn load_with(
         };
         states.push(ProgramState { name: program.name, attached: reason.is_empty(), reason });
     }
-    Ok((ebpf, states))
+    Ok(states)
 }
 
 /// Loads all programs of the table; the results in its order.
@@ -125,7 +141,7 @@ fn load_with(
 /// The kernel verifies each program by itself, and two of them for long: side by side they take the time of one. More
 /// threads would gain nothing, and would stand in the way of the applications that are to be observed: on two busy cores
 /// a thread for each program kept them waiting for 10 ms and more (docs/faults.md).
-fn load_programs(
+fn load_side_by_side(
     found: &mut HashMap<String, &mut aya::programs::Program>,
     kernel_types: &aya::Btf,
 ) -> Vec<anyhow::Result<()>> {
@@ -179,7 +195,7 @@ fn load_program(
             tracepoint.attach()?;
         }
         Hook::NodeJs(_) => <&mut UProbe>::try_from(loaded)?.load()?,
-        Hook::MapIterator(_) => <&mut Iter>::try_from(loaded)?.load("bpf_sk_storage_map", kernel_types)?,
+        Hook::MapIterator(_) => <&mut Iter>::try_from(loaded)?.load(STORAGE_ITERATOR, kernel_types)?,
     }
     Ok(())
 }

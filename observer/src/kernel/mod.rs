@@ -8,8 +8,10 @@ mod exchanges;
 mod exclusive;
 mod load;
 mod log;
+pub mod memory;
 mod nodejs;
 mod offsets;
+mod places;
 pub mod probe;
 mod programs;
 mod records;
@@ -27,7 +29,7 @@ use std::{
 use anyhow::Context as _;
 use aya::{
     Ebpf,
-    maps::{CgroupStorageKey, Map, MapData, PerCpuArray, SkStorage},
+    maps::{Array, CgroupStorageKey, Map, MapData, PerCpuArray, SkStorage},
     programs::{
         CgroupAttachMode, CgroupSkb, ProgramError, SockOps,
         cgroup_skb::{CgroupSkbAttachType, CgroupSkbLink},
@@ -42,11 +44,12 @@ pub use self::{
     load::Options,
     log::KernelLog,
     nodejs::StartedProcesses,
+    places::bytes_of_connection,
     programs::{Hook, PROGRAMS, Program, ProgramState},
     records::{Read, Records},
     ring::RingReader,
 };
-use self::{exclusive::Exclusive, nodejs::NodeJs, walk::Walk};
+use self::{exclusive::Exclusive, nodejs::NodeJs, places::Places, walk::Walk};
 use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
@@ -136,7 +139,8 @@ impl Kernel {
             PerCpuArray::try_from(take(&mut ebpf, "L7_BYTES")?)?,
             PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?,
         ];
-        let counts = Counts::new(totals, options.peers, walks, cells);
+        let places = Places::new(Array::try_from(take(&mut ebpf, "ROOM")?)?, options.followed_connections)?;
+        let counts = Counts::new(totals, options.peers, walks, places, cells);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let exchanges = ExchangeRing::new(take(&mut ebpf, "EXCHANGES")?, ring.records())?;
         let nodejs = Arc::new(NodeJs::new(&mut ebpf)?);
@@ -151,7 +155,7 @@ impl Kernel {
             counts,
             nodejs,
         };
-        sys::trim_memory();
+        memory::give_back();
         Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), started, log })
     }
 

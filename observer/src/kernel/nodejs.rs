@@ -18,7 +18,7 @@ use aya::{
 use observer_ebpf::runtime::{Process, Thread};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
-use super::{Kernel, load, program, sys, take, take_hash_map};
+use super::{Kernel, load, memory, program, sys, take, take_hash_map};
 use crate::{
     collectors::nodejs::Runtimes,
     nodejs::{Point, Probe, Probes},
@@ -115,7 +115,7 @@ impl Probes for Kernel {
             }
         }
         // Reading the executable's symbols before this took tens of megabytes.
-        sys::trim_memory();
+        memory::give_back();
         (links, refused)
     }
 }

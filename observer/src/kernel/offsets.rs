@@ -33,7 +33,7 @@ pub(super) struct Offset {
 }
 
 /// Every offset, and the members that this kernel lacks as `structure.member`.
-pub(super) fn resolve(btf: &Btf) -> (Vec<Offset>, Vec<String>) {
+pub(super) fn resolve(btf: &Btf<'_>) -> (Vec<Offset>, Vec<String>) {
     let mut missing = Vec::new();
     let offsets = WANTED.iter().map(|wanted| {
         let place = btf.member(wanted.structure, wanted.member).filter(|place| place.size == wanted.size);

@@ -275,16 +275,6 @@ pub(super) fn monotonic_ns() -> u64 {
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()
 }
 
-/// Gives memory that was freed back to the system. Loading needs tens of megabytes for the kernel's type
-/// information, which glibc would keep for an agent that never needs it again.
-pub(super) fn trim_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: has no preconditions.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 /// The borrowed descriptor of an aya map.
 pub(super) fn map_descriptor(map: &aya::maps::MapData) -> BorrowedFd<'_> {
     map.fd().as_fd()

@@ -41,6 +41,11 @@ impl Walk {
         }
     }
 
+    /// Whether this kernel has such iterators.
+    pub(super) fn is_attached(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Runs the program over the whole map and calls `visit` with each value that it reports.
     pub(super) fn each<T: aya::Pod>(&self, visit: impl FnMut(&T)) -> anyhow::Result<()> {
         let Some(link) = &self.0 else { return Ok(()) };

@@ -2,7 +2,7 @@
 //! On `x86_64` only: elsewhere nothing is decoded, and what needs it is off.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
-use object::{Architecture, Object as _, ObjectSegment as _};
+use object::{Architecture, Object as _, ObjectSegment as _, ReadRef as _};
 
 use super::{executable::Elf, symbols::Function};
 
@@ -28,12 +28,12 @@ pub(super) fn calls(elf: &Elf<'_>, function: Function, addresses: &[u64]) -> Opt
     Some(calls.any(|call| addresses.contains(&call.near_branch_target())))
 }
 
-/// The bytes at this address, up to `length`.
+/// The bytes at this address, up to `length`: these alone, where the segment's own method reads all of its 27 MiB.
 pub(super) fn bytes<'a>(elf: &Elf<'a>, address: u64, length: u64) -> Option<&'a [u8]> {
     elf.segments().find_map(|segment| {
-        let (_, size) = segment.file_range();
+        let (offset, size) = segment.file_range();
         let inside = address.checked_sub(segment.address())?;
         let length = length.min(size.checked_sub(inside)?);
-        segment.data_range(address, length).ok()?
+        elf.data().read_bytes_at(offset.checked_add(inside)?, length).ok()
     })
 }

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use object::{Object as _, ObjectSegment as _, ReadCache, read::elf::ElfFile64};
 
 use super::{
+    blocks::Blocks,
     code,
     symbols::{Function, Functions},
     waits,
@@ -85,13 +86,13 @@ const OTHER_ARGUMENTS: &str = "a Node.js executable has a V8 whose collector tak
 const ONE_OF_TWO: &str = "a Node.js executable lacks the symbol of its begin or of its end";
 const OUTSIDE: &str = "a Node.js executable has the function outside of its segments";
 
-pub(super) type Elf<'a> = ElfFile64<'a, object::Endianness, &'a ReadCache<File>>;
+pub(super) type Elf<'a> = ElfFile64<'a, object::Endianness, Blocks<'a>>;
 
 /// Reads the executable behind `path`; `None` where it is not Node.js.
 pub fn read(path: &Path) -> anyhow::Result<Option<Executable>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let cache = ReadCache::new(file);
-    let Ok(elf) = Elf::parse(&cache) else {
+    let Ok(elf) = Elf::parse(Blocks::of(&cache)) else {
         // A script's interpreter is what runs, so this is 32-bit or no ELF at all.
         return Ok(None);
     };

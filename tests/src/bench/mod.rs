@@ -3,6 +3,7 @@
 
 pub mod empty;
 pub mod figure;
+pub mod machine;
 pub mod report;
 pub mod server;
 pub mod statistics;

@@ -4,19 +4,17 @@
 use std::{
     fs,
     path::PathBuf,
-    process::{Command, ExitCode},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
-    time::SystemTime,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tests::{
-    bench::{GROUPS, Setup, check_names, is_chosen, report},
+    bench::{GROUPS, Setup, check_names, is_chosen, machine, report},
     process::is_root,
 };
 use tokio::{
@@ -89,23 +87,10 @@ fn measure(arguments: &Arguments, setup: &Setup) -> Result<()> {
     }
     eprint!("\n{}", report::table(&all));
     if let Some(file) = &arguments.write {
-        let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let day = now.split('T').next().unwrap_or_default();
-        let document = report::document(&all, "cargo xtask bench --write", day, &machine());
+        let (day, machine) = (machine::today(), machine::describe());
+        let document = report::document(&all, "cargo xtask bench --write", &day, &machine);
         fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))?;
         eprintln!("wrote {}", file.display());
     }
     Ok(())
-}
-
-/// Cores, processor and kernel.
-fn machine() -> String {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model = model.map_or("unknown processor", |(_, model)| model);
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let node = Command::new("node").arg("--version").output().map(|run| run.stdout).unwrap_or_default();
-    let node = String::from_utf8_lossy(&node);
-    format!("{cores} cores, {model}, Linux {}, Node.js {}", release.trim(), node.trim())
 }

@@ -109,6 +109,11 @@ impl CgroupMounts {
         found
     }
 
+    /// The directory of a v1 controller at a path of its hierarchy.
+    pub fn v1_directory(&self, controller: &str, path: &Path) -> Option<PathBuf> {
+        self.v1(controller)?.directory(path)
+    }
+
     fn v1(&self, controller: &str) -> Option<&V1Mount> {
         self.v1.iter().find(|mount| mount.controllers.contains(&controller))
     }

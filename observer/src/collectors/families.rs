@@ -1,0 +1,245 @@
+//! The families that a scrape builds from declarations and values, and their text.
+//! Between the two a scrape holds every series at once, so they are kept as small as they come: a number each and the
+//! labels' text. What the encoder takes, with a string for each name and each value, is made for a family at a time.
+
+use std::collections::HashMap;
+
+use prometheus::{
+    Encoder as _, TextEncoder,
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType},
+};
+
+use super::metric::{HistogramValue, Kind, Metric, full_name};
+
+/// Labels of every metric of a target, before its own.
+const TARGET_LABELS: &[&str] = &["container", "app"];
+
+/// The families of one scrape.
+#[derive(Debug)]
+pub struct Families {
+    prefix: String,
+    list: Vec<Family>,
+    /// By name, which a metric of targets may share with one of the agent (`process_…`).
+    index: HashMap<(bool, &'static str), usize>,
+    series: u64,
+}
+
+/// The samples of one metric, in the order in which they came.
+#[derive(Debug)]
+struct Family {
+    metric: &'static Metric,
+    /// The label values of all samples, one behind the other.
+    labels: String,
+    /// Where each of them ends.
+    ends: Vec<usize>,
+    /// A value for each sample, of a histogram the sum.
+    values: Vec<f64>,
+    /// The buckets of each sample of a histogram.
+    buckets: Vec<u64>,
+}
+
+impl Families {
+    /// An empty scrape; `prefix` stands before the names of target metrics (`chat`).
+    pub fn new(prefix: impl Into<String>) -> Self {
+        Self { prefix: prefix.into(), list: Vec::new(), index: HashMap::new(), series: 0 }
+    }
+
+    /// Adds a counter's or gauge's value. `labels` are values in the order of the declaration, for a metric of a
+    /// target with `container` and `app` before them.
+    pub fn value(&mut self, metric: &'static Metric, labels: &[&str], value: f64) {
+        debug_assert!(
+            !matches!(metric.kind, Kind::Histogram(_)),
+            "{} is written as a single value",
+            metric.name
+        );
+        self.series += 1;
+        self.push(metric, labels, value);
+    }
+
+    /// Adds a histogram's value.
+    pub fn histogram(&mut self, metric: &'static Metric, labels: &[&str], value: &HistogramValue) {
+        let Kind::Histogram(bounds) = metric.kind else {
+            debug_assert!(false, "{} is written as a histogram", metric.name);
+            return;
+        };
+        debug_assert_eq!(value.buckets.len(), bounds.len() + 1, "{}", metric.name);
+        self.series += bounds.len() as u64 + 3;
+        self.push(metric, labels, value.sum).buckets.extend(&value.buckets);
+    }
+
+    /// How many series were added (a histogram counts its buckets, its sum and its count).
+    pub fn series(&self) -> u64 {
+        self.series
+    }
+
+    /// The name under which this scrape serves a metric.
+    pub fn full_name(&self, metric: &Metric) -> String {
+        full_name(metric, &self.prefix)
+    }
+
+    /// The exposition text, families sorted by name, series in the order of their labels.
+    pub fn encode(self) -> anyhow::Result<Vec<u8>> {
+        let Self { prefix, list, .. } = self;
+        let mut list: Vec<(String, Family)> =
+            list.into_iter().map(|family| (full_name(family.metric, &prefix), family)).collect();
+        list.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut text = Vec::new();
+        for (name, family) in list {
+            TextEncoder::new().encode(&[family.into_encoded(name)], &mut text)?;
+        }
+        Ok(text)
+    }
+
+    fn push(&mut self, metric: &'static Metric, labels: &[&str], value: f64) -> &mut Family {
+        let position = *self.index.entry((metric.of_target, metric.name)).or_insert_with(|| {
+            self.list.push(Family::of(metric));
+            self.list.len() - 1
+        });
+        let family = &mut self.list[position];
+        debug_assert_eq!(labels.len(), family.label_names().count(), "{}", metric.name);
+        for label in labels {
+            family.labels.push_str(label);
+            family.ends.push(family.labels.len());
+        }
+        family.values.push(value);
+        family
+    }
+}
+
+impl Family {
+    fn of(metric: &'static Metric) -> Self {
+        Self { metric, labels: String::new(), ends: Vec::new(), values: Vec::new(), buckets: Vec::new() }
+    }
+
+    fn label_names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let of_target = if self.metric.of_target { TARGET_LABELS } else { &[] };
+        of_target.iter().chain(self.metric.labels).copied()
+    }
+
+    /// The label values of one sample.
+    fn labels_of(&self, sample: usize) -> impl Iterator<Item = &str> {
+        let count = self.label_names().count();
+        let first = sample * count;
+        (first..first + count).map(|label| {
+            let start = label.checked_sub(1).map_or(0, |before| self.ends[before]);
+            &self.labels[start..self.ends[label]]
+        })
+    }
+
+    /// The family as the encoder takes it, its samples in the order of their labels.
+    fn into_encoded(self, name: String) -> MetricFamily {
+        let mut order: Vec<usize> = (0..self.values.len()).collect();
+        order.sort_by(|a, b| self.labels_of(*a).cmp(self.labels_of(*b)));
+        let mut encoded = MetricFamily::default();
+        encoded.set_name(name);
+        encoded.set_help(self.metric.help.to_owned());
+        encoded.set_field_type(match self.metric.kind {
+            Kind::Counter => MetricType::COUNTER,
+            Kind::Gauge => MetricType::GAUGE,
+            Kind::Histogram(_) => MetricType::HISTOGRAM,
+        });
+        encoded.set_metric(order.into_iter().map(|sample| self.encoded_sample(sample)).collect());
+        encoded
+    }
+
+    fn encoded_sample(&self, sample: usize) -> Sample {
+        let pairs = self.label_names().zip(self.labels_of(sample)).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name(name.to_owned());
+            pair.set_value(value.to_owned());
+            pair
+        });
+        let value = self.values[sample];
+        let mut encoded = Sample::default();
+        encoded.set_label(pairs.collect());
+        match self.metric.kind {
+            Kind::Counter => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                encoded.set_counter(counter);
+            }
+            Kind::Gauge => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                encoded.set_gauge(gauge);
+            }
+            Kind::Histogram(bounds) => {
+                let buckets = &self.buckets[sample * (bounds.len() + 1)..][..=bounds.len()];
+                encoded.set_histogram(histogram(bounds, buckets, value));
+            }
+        }
+        encoded
+    }
+}
+
+/// A histogram as the encoder takes it, out of buckets that are not cumulative.
+fn histogram(bounds: &[f64], counts: &[u64], sum: f64) -> Histogram {
+    let mut cumulative = 0;
+    let buckets = bounds.iter().zip(counts).map(|(bound, count)| {
+        cumulative += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(cumulative);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(counts.iter().sum());
+    histogram.set_sample_sum(sum);
+    histogram
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static OPENED: Metric = Metric {
+        name: "tcp_connections_opened_total",
+        help: "Connections opened.",
+        kind: Kind::Counter,
+        labels: &["direction"],
+        of_target: true,
+    };
+    static RTT: Metric = Metric {
+        name: "tcp_rtt_seconds",
+        help: "Round-trip time.",
+        kind: Kind::Histogram(&[0.1, 1.0]),
+        labels: &[],
+        of_target: true,
+    };
+
+    #[test]
+    fn a_name_of_targets_and_of_the_agent_are_two_families() {
+        static OF_AGENT: Metric = Metric { of_target: false, labels: &[], ..OPENED };
+        let mut families = Families::new("chat");
+        families.value(&OPENED, &["c", "", "inbound"], 3.0);
+        families.value(&OF_AGENT, &[], 4.0);
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        assert!(text.contains("\ntcp_connections_opened_total 4\n"), "{text}");
+        assert!(!text.contains("chat_tcp_connections_opened_total 4"), "{text}");
+    }
+
+    #[test]
+    fn families_are_encoded_with_prefix_labels_and_cumulative_buckets() {
+        let mut families = Families::new("chat");
+        families.histogram(&RTT, &["c", ""], &HistogramValue { buckets: vec![2, 1, 4], sum: 9.5 });
+        families.value(&OPENED, &["c", "", "outbound"], 1.0);
+        families.value(&OPENED, &["c", "", "inbound"], 3.0);
+        assert_eq!(families.series(), 7);
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        assert_eq!(
+            text,
+            "# HELP chat_tcp_connections_opened_total Connections opened.\n\
+             # TYPE chat_tcp_connections_opened_total counter\n\
+             chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"inbound\"} 3\n\
+             chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"outbound\"} 1\n\
+             # HELP chat_tcp_rtt_seconds Round-trip time.\n\
+             # TYPE chat_tcp_rtt_seconds histogram\n\
+             chat_tcp_rtt_seconds_bucket{container=\"c\",app=\"\",le=\"0.1\"} 2\n\
+             chat_tcp_rtt_seconds_bucket{container=\"c\",app=\"\",le=\"1\"} 3\n\
+             chat_tcp_rtt_seconds_bucket{container=\"c\",app=\"\",le=\"+Inf\"} 7\n\
+             chat_tcp_rtt_seconds_sum{container=\"c\",app=\"\"} 9.5\n\
+             chat_tcp_rtt_seconds_count{container=\"c\",app=\"\"} 7\n"
+        );
+    }
+}
