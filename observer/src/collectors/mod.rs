@@ -10,6 +10,7 @@ pub mod http;
 pub mod kernel;
 pub mod metric;
 pub mod nodejs;
+pub mod oom_kills;
 pub mod overflow;
 mod parallel;
 mod peer_names;

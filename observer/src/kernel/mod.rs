@@ -10,6 +10,7 @@ mod load;
 mod log;
 mod nodejs;
 mod offsets;
+mod ooms;
 pub mod probe;
 mod programs;
 mod records;
@@ -46,7 +47,7 @@ pub use self::{
     records::{Read, Records},
     ring::RingReader,
 };
-use self::{exclusive::Exclusive, nodejs::NodeJs, walk::Walk};
+use self::{exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, walk::Walk};
 use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
@@ -69,6 +70,7 @@ pub struct Kernel {
     states: Vec<ProgramState>,
     counts: Counts,
     nodejs: Arc<NodeJs>,
+    ooms: Arc<Ooms>,
 }
 
 /// The loaded kernel half and what it sends on its own account.
@@ -104,15 +106,18 @@ pub struct Attachment {
     _processes: TargetProcesses,
 }
 
-/// Has Node.js processes of a cgroup counted for its target until it is dropped.
+/// Has Node.js processes and kills of a cgroup counted for its target until it is dropped.
 struct TargetProcesses {
     nodejs: Arc<NodeJs>,
+    ooms: Arc<Ooms>,
     cgroup: u64,
+    target: TargetId,
 }
 
 impl Drop for TargetProcesses {
     fn drop(&mut self) {
         self.nodejs.remove_target(self.cgroup);
+        self.ooms.remove(self.cgroup, self.target);
     }
 }
 
@@ -140,6 +145,7 @@ impl Kernel {
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let exchanges = ExchangeRing::new(take(&mut ebpf, "EXCHANGES")?, ring.records())?;
         let nodejs = Arc::new(NodeJs::new(&mut ebpf)?);
+        let ooms = Arc::new(Ooms::new(&mut ebpf)?);
         let started = StartedProcesses::new(&mut ebpf)?;
         let log = options.log.then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let kernel = Self {
@@ -150,6 +156,7 @@ impl Kernel {
             states,
             counts,
             nodejs,
+            ooms,
         };
         sys::trim_memory();
         Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), started, log })
@@ -204,7 +211,9 @@ impl Kernel {
         self.name_target(cgroup.id, attach_type::EGRESS, target)?;
         let ingress = packets("packet_ingress", CgroupSkbAttachType::Ingress)?;
         self.name_target(cgroup.id, attach_type::INGRESS, target)?;
-        let processes = TargetProcesses { nodejs: Arc::clone(&self.nodejs), cgroup: cgroup.id };
+        let (nodejs, ooms) = (Arc::clone(&self.nodejs), Arc::clone(&self.ooms));
+        let processes = TargetProcesses { nodejs, ooms, cgroup: cgroup.id, target };
+        self.ooms.add(cgroup.id)?;
         self.nodejs.add_target(cgroup.id, target, &self.hierarchy.processes(&cgroup.path))?;
         Ok(Attachment { _sockets: sockets, _ingress: ingress, _egress: egress, _processes: processes })
     }
@@ -234,6 +243,7 @@ impl Attacher for Kernel {
     }
 
     fn forget(&self, target: TargetId) {
+        self.ooms.forget(target);
         if let Err(error) = self.counts.forget(target) {
             tracing::warn!(
                 target,
