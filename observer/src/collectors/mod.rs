@@ -6,6 +6,8 @@ pub mod app_events;
 pub mod cgroup;
 pub mod container;
 pub mod exchanges;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod http;
 pub mod kernel;
 pub mod metric;

@@ -6,6 +6,8 @@ mod btf;
 mod counts;
 mod exchanges;
 mod exclusive;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod load;
 mod log;
 mod nodejs;

@@ -5,6 +5,8 @@ pub(crate) mod bounded;
 mod code;
 mod executable;
 mod follow;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod symbols;
 mod waits;
 

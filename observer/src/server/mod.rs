@@ -8,6 +8,8 @@ mod answer;
 mod connections;
 mod endpoint;
 mod exposition;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod listener;
 mod page;
 mod passwords;
