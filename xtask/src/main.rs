@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod check;
 mod demo;
+mod deny;
 mod faults;
 mod fuzz;
 mod kernels;
@@ -76,16 +77,19 @@ enum Command {
         #[arg(long, value_name = "N", default_value_t = 60)]
         stopped: u64,
     },
-    /// Give the HTTP framer arbitrary bytes; any finding ends it and is left in observer-ebpf/fuzz/artifacts.
+    /// Give arbitrary bytes to all that reads bytes from outside; any finding ends it and is left in the folder
+    /// artifacts of observer/fuzz or observer-ebpf/fuzz.
     Fuzz {
-        /// How long, over all targets.
+        /// Targets; without any, all (over an hour).
+        targets: Vec<String>,
+        /// How long each of them.
         #[arg(long, value_name = "N", default_value_t = 300)]
         seconds: u64,
         /// Add what reaches more of the code to the kept corpus, and minimise that.
         #[arg(long)]
         keep: bool,
     },
-    /// Format, lints for both halves, unit tests and generated documents, as continuous integration wants them.
+    /// Format, lints for both halves, licences of crates, unit tests and generated documents.
     Check {
         /// Also run the end-to-end tests.
         #[arg(long)]
@@ -124,7 +128,7 @@ fn main() -> ExitCode {
         Command::Test => test::test(),
         Command::Bench { figures, write } => bench::bench(&figures, write),
         Command::Faults { kills, stopped } => faults::faults(kills, stopped),
-        Command::Fuzz { seconds, keep } => fuzz::fuzz(seconds, keep),
+        Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::Kernels { versions, full: true, .. } => kernels::full(&versions),
         Command::Kernels { versions, starts, write, full: false } => {
