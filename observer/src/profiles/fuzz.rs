@@ -2,7 +2,10 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, LazyLock},
+};
 
 use super::{Profile, Profiles, files};
 use crate::exchanges::routes::Router;
@@ -10,9 +13,13 @@ use crate::exchanges::routes::Router;
 /// Templates that a target may have.
 const BUDGET: usize = 16;
 
+/// Those that are compiled in, read once: it takes longer than most inputs.
+pub(crate) static KNOWN: LazyLock<Profiles> =
+    LazyLock::new(|| Profiles::compiled_in().unwrap_or_else(|error| panic!("{error}")));
+
 /// A profile that is taken can be asked, and gives no more templates than the budget has room for.
 pub fn profiles(bytes: &[u8]) {
-    let Ok(known) = Profiles::compiled_in() else { panic!("the profiles that are compiled in are broken") };
+    let known = &*KNOWN;
     let mut all: Vec<Arc<Profile>> = known.iter().cloned().collect();
     let text = String::from_utf8_lossy(bytes);
     if files::add(&mut all, &text, Path::new("profile.toml")).is_err() {

@@ -33,8 +33,23 @@ const ROOM: usize = 1 << 20;
 /// How long a connection may take that says no more.
 const ENDED_WITHIN: Duration = Duration::from_secs(9);
 
-fn runtime() -> Runtime {
-    Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| panic!("{error}"))
+thread_local! {
+    /// Made once: it takes longer than most inputs.
+    static RUNTIME: Runtime =
+        Builder::new_current_thread().enable_all().build().unwrap_or_else(|error| panic!("{error}"));
+    /// The server that is asked.
+    static TERMS: Terms = RUNTIME.with(|runtime| runtime.block_on(async { terms() }));
+}
+
+/// Those of a server that gives [`SECRET`] to whoever brings [`TOKEN`], and that never stops.
+fn terms() -> Terms {
+    let secrets = || Secrets::new(&[TOKEN.to_owned()], HashMap::new());
+    let access = Access::with(secrets).unwrap_or_else(|error| panic!("{error:#}"));
+    let router = access.guard(Router::new().route("/metrics", get(async || SECRET)));
+    let (stop, stopped) = watch::channel(false);
+    // One that is dropped stops it.
+    std::mem::forget(stop);
+    Terms { router, limits: config::Server::default(), tls: None, access, stopped }
 }
 
 /// A value of Authorization on the first line, and the file of tokens or users behind it: whoever brings one of the file's
@@ -55,7 +70,9 @@ pub fn credentials(bytes: &[u8]) {
         let known =
             brought.is_some_and(|(_, token)| tokens.iter().any(|known| known == token.trim_matches(' ')));
         let Ok(secrets) = Secrets::new(&tokens, HashMap::new()) else { return };
-        let judged = runtime().block_on(Passwords::default().judge(&Arc::new(secrets), &authorization));
+        let secrets = Arc::new(secrets);
+        let judge = async { Passwords::default().judge(&secrets, &authorization).await };
+        let judged = RUNTIME.with(|runtime| runtime.block_on(judge));
         let expected = if known { Verdict::Granted } else { Verdict::Denied };
         assert_eq!(judged, expected, "{authorization:?} with {tokens:?}");
     }
@@ -67,12 +84,8 @@ pub fn credentials(bytes: &[u8]) {
 
 /// Bytes of a connection: it ends, and without the token nothing is given away.
 pub fn requests(bytes: &[u8]) {
-    let served = runtime().block_on(async {
-        let secrets = || Secrets::new(&[TOKEN.to_owned()], HashMap::new());
-        let Ok(access) = Access::with(secrets) else { return Vec::new() };
-        let router = access.guard(Router::new().route("/metrics", get(async || SECRET)));
-        let (_stop, stopped) = watch::channel(false);
-        let terms = Terms { router, limits: config::Server::default(), tls: None, access, stopped };
+    let terms = TERMS.with(Terms::clone);
+    let asked = async {
         let (mut client, server) = tokio::io::duplex(ROOM);
         let peer: Option<IpAddr> = None;
         let serving = answer(Box::new(server), peer, terms, Arc::new(Activity::new()));
@@ -89,7 +102,8 @@ pub fn requests(bytes: &[u8]) {
             "the connection did not end"
         );
         answers
-    });
+    };
+    let served = RUNTIME.with(|runtime| runtime.block_on(asked));
     let gave = served.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
     let brought = bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes());
     assert!(brought || !gave, "{}", String::from_utf8_lossy(&served));
