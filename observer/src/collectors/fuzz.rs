@@ -1,4 +1,5 @@
 //! What must hold for files of `/proc` and of cgroups, in which processes say some things of themselves.
+//! What a kernel would have written is made of the input as well, and read back.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

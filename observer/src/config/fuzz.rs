@@ -1,4 +1,5 @@
 //! What must hold for any configuration file.
+//! Its errors are read by operators, so that none may be a panic.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

@@ -1,4 +1,5 @@
 //! What must hold for the route of any request.
+//! Clients choose methods and targets freely; labels are made of them.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

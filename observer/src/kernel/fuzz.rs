@@ -1,4 +1,5 @@
 //! What must hold for any type information, and for any bytes in a ring.
+//! Neither is a stranger's; but both change from kernel to kernel, and what is read wrongly would be counted wrongly.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

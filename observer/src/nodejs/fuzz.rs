@@ -1,4 +1,5 @@
 //! What must hold for any executable that a container runs.
+//! The bytes are read as the agent reads them, from a file, by both of those who read executables.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

@@ -1,4 +1,5 @@
 //! What must hold for any profile of an operator.
+//! Profiles are TOML with globs and patterns of routes, each of which is compiled.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

@@ -1,4 +1,5 @@
 //! What must hold for whatever a stranger sends to the server, and for files of secrets.
+//! Whoever reaches the port may send it anything, before it is known who he is.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

@@ -1,4 +1,5 @@
 //! What must hold for whatever a container runtime answers, and for the files that targets are found by.
+//! A runtime's names and labels are those that whoever starts a container has chosen.
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 

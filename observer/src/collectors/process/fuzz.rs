@@ -1,4 +1,5 @@
 //! What must hold for the role of any process, whatever it has written over its command line.
+//! They are labels, so that they must neither be endless nor break a line.
 
 use super::{
     descriptors::watched,
