@@ -28,6 +28,7 @@ mod exchanges;
 mod framer;
 mod nodejs;
 mod offsets;
+mod ooms;
 mod packets;
 mod peers;
 mod places;

@@ -297,17 +297,23 @@ fn process(id: u32, target: u32) -> Option<()> {
     Some(())
 }
 
-/// The target of the running thread: that of the innermost cgroup around it that is one's.
+/// The target of the running thread, 0 where it has none.
 #[inline(always)]
 fn target() -> u32 {
-    let mut target = 0;
+    innermost_target().map_or(0, |(_, target)| target)
+}
+
+/// The innermost cgroup around the running thread that is a target's, and the target.
+#[inline(always)]
+pub(crate) fn innermost_target() -> Option<(u64, u32)> {
+    let mut innermost = None;
     for level in 0..DEEPEST {
         // SAFETY: takes a number; 0 for a level below the thread's own.
         let cgroup = unsafe { bpf_get_current_ancestor_cgroup_id(level) };
         if let Some(found) = CGROUP_TARGETS.get_ptr(cgroup) {
             // SAFETY: a value of the map.
-            target = unsafe { *found };
+            innermost = Some((cgroup, unsafe { *found }));
         }
     }
-    target
+    innermost
 }

@@ -31,6 +31,12 @@ offsets! {
     CGROUP_KN,
     /// `kernfs_node.id`, u64; on 64-bit kernels the inode number.
     KERNFS_ID,
+    /// `task_struct.signal`, pointer to `signal_struct`.
+    TASK_SIGNAL,
+    /// `task_struct.exit_code`, int.
+    TASK_EXIT_CODE,
+    /// `signal_struct.oom_mm`, pointer to `mm_struct`.
+    SIGNAL_OOM_MM,
 }
 
 /// Reads a member through a typed pointer of a tracing program's argument.

@@ -156,7 +156,7 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         )
     };
     tokio::select! {
-        _ = working => {}
+        (served, ()) = working => served?,
         result = fails(reading) => result?,
     }
     tracing::info!("stopped; nothing is attached any more");

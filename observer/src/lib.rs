@@ -8,6 +8,8 @@ pub mod commands;
 pub mod config;
 pub mod confine;
 pub mod exchanges;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod kernel;
 pub mod logging;
 pub mod nodejs;

@@ -11,6 +11,7 @@ use observer::{
         agent::{Agent, BuildInfo},
         cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
+        oom_kills::{Kills, OomKills},
         overflow::LabelOverflow,
         process::{MAX_ROLES, ProcessCollector, Settings},
         scraper::Scraper,
@@ -32,6 +33,15 @@ impl TargetList for Fixture {
 
     fn state_counts(&self) -> StateCounts {
         StateCounts { observed: 3, waiting: 1, failed: 0 }
+    }
+}
+
+/// A kernel half that has seen no kill.
+struct NoKills;
+
+impl OomKills for NoKills {
+    fn take(&self) -> anyhow::Result<Kills> {
+        Ok(Kills::default())
     }
 }
 
@@ -85,7 +95,7 @@ fn scrape(cgroups: &str, unified: &str) -> String {
         overflow.clone(),
         processes,
     ));
-    registry.register(ContainerCollector::new(targets(), proc_root.clone(), mounts));
+    registry.register(ContainerCollector::new(targets(), proc_root.clone(), mounts, Arc::new(NoKills)));
     let build = BuildInfo {
         version: "1.2.3".to_owned(),
         revision: "abcdef0".to_owned(),

@@ -69,7 +69,7 @@ impl InKernel {
         let ids = |kind| -> Result<BTreeSet<u32>> {
             Ok(bpftool(&[kind, "show"])?.into_iter().map(|item| item.id).collect())
         };
-        Ok(Self(Held { programs: ids("prog")?, maps: ids("map")?, links: ids("link")? }))
+        Ok(Self(Held { programs: ids("prog")?, maps: ids("map")?, links: ids("link")?, ..Held::default() }))
     }
 
     /// What is here and was not in `before`.
@@ -80,6 +80,7 @@ impl InKernel {
             programs: &now.programs - &then.programs,
             maps: &now.maps - &then.maps,
             links: &now.links - &then.links,
+            ..Held::default()
         })
     }
 

@@ -1,14 +1,17 @@
-//! What the agent gave up is gone: in each of its threads, and for whoever makes calls from inside it.
+//! What the agent gave up is gone: in each of its threads, most in that which serves, and for whoever makes calls inside.
 //! The calls are made by this test's own program, started again and confined as the agent is.
 
 use std::{
     env, fs,
     io::ErrorKind,
     net::{TcpListener, TcpStream, UdpSocket},
+    os::unix::net::{UnixListener, UnixStream},
+    path::Path,
     process::Command,
+    thread,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use observer::confine;
 use tests::{agent::Agent, cgroup::Cgroup, process::PATIENCE};
 
@@ -17,6 +20,9 @@ const PORT: &str = "CONFINED_PORT";
 
 /// The capabilities that stay, as a mask (include/uapi/linux/capability.h): those of the unit file.
 const KEPT: u64 = 1 << 2 | 1 << 12 | 1 << 19 | 1 << 38 | 1 << 39;
+
+/// The thread that talks to the network.
+const SERVER: &str = "observer-server";
 
 #[test]
 fn each_thread_of_the_agent_has_given_up_what_it_does_not_need() -> Result<()> {
@@ -28,22 +34,32 @@ fn each_thread_of_the_agent_has_given_up_what_it_does_not_need() -> Result<()> {
     fs::write(&file, "nodejs.enabled = false\n")?;
     let agent = Agent::start(["--docker-socket", "", "--target", &pattern, "--config", &file])?;
     let tasks = fs::read_dir(format!("/proc/{}/task", agent.pid()))?;
-    let mut seen = 0;
+    // What runs the tests may have filters itself.
+    let own = fs::read_to_string("/proc/self/status")?;
+    let inherited = own.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    let inherited: u32 = inherited.context("no Seccomp_filters")?.trim().parse()?;
+    let (mut seen, mut serving) = (0, 0);
     for task in tasks {
-        let status = fs::read_to_string(task?.path().join("status"))?;
+        let folder = task?.path();
+        let status = fs::read_to_string(folder.join("status"))?;
+        let serves = fs::read_to_string(folder.join("comm"))?.trim() == SERVER;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.map(str::trim).with_context(|| format!("no {name} in {status}"))
         };
-        for set in ["CapEff:", "CapPrm:", "CapBnd:"] {
+        let kept = if serves { 0 } else { KEPT };
+        for (set, kept) in [("CapEff:", kept), ("CapPrm:", kept), ("CapBnd:", KEPT)] {
             let mask = u64::from_str_radix(field(set)?, 16)?;
-            ensure!(mask == KEPT, "{set} {mask:x} instead of {KEPT:x}");
+            ensure!(mask == kept, "{set} {mask:x} instead of {kept:x}");
         }
         ensure!(u64::from_str_radix(field("CapAmb:")?, 16)? == 0, "{status}");
         ensure!(field("NoNewPrivs:")? == "1" && field("Seccomp:")? == "2", "{status}");
+        let filters = field("Seccomp_filters:")?.parse::<u32>()? - inherited;
+        ensure!(filters == if serves { 2 } else { 1 }, "{filters} filters of its own: {status}");
         seen += 1;
+        serving += u32::from(serves);
     }
-    ensure!(seen > 2, "{seen} threads");
+    ensure!(seen > 2 && serving == 1, "{seen} threads, {serving} of which serve");
     Ok(())
 }
 
@@ -84,10 +100,15 @@ fn makes_forbidden_calls() -> Result<()> {
     fs::write(&file, "before")?;
     TcpStream::connect(("127.0.0.1", port))?;
     ensure!(Command::new("true").status()?.success(), "`true` fails");
+    let socket = folder.join(format!("confined-{}.sock", std::process::id()));
+    let _listening = UnixListener::bind(&socket)?;
 
     confine::give_up_privileges(confine::Plans::default())?;
     confine::refuse_system_calls()?;
     ensure!(fs::read_to_string(&file)? == "before", "reading is not refused");
+    let serving = thread::scope(|scope| scope.spawn(|| serves(&file, &socket)).join());
+    serving.map_err(|_| anyhow!("the thread panicked"))??;
+    ensure!(fs::read_to_string(&file)? == "before", "reading is refused in other threads");
     for (call, error) in [
         ("open for writing", fs::write(&file, "after").err()),
         ("open for appending", fs::OpenOptions::new().append(true).open(&file).err()),
@@ -102,5 +123,34 @@ fn makes_forbidden_calls() -> Result<()> {
     }
     ensure!(fs::read_to_string(&file)? == "before", "the file was changed");
     fs::remove_file(&file)?;
+    fs::remove_file(&socket)?;
     Ok(())
+}
+
+/// What a thread that serves may not do beside that; a thread that it starts has no more rights.
+fn serves(file: &Path, socket: &Path) -> Result<()> {
+    ensure!(UnixStream::connect(socket).is_ok(), "nobody listens on {}", socket.display());
+    let confined = confine::confine_server();
+    confined.capabilities?;
+    confined.system_calls?;
+    // A kernel without Landlock is no error; what follows is refused there all the same.
+    confined.domain?;
+    let tries = || -> Result<()> {
+        for (call, error) in [
+            ("open for reading", fs::read(file).err()),
+            ("list a folder", fs::read_dir("/").err()),
+            ("remove a file", fs::remove_file(file).err()),
+            ("connect to a Unix socket", UnixStream::connect(socket).err()),
+            ("read another process", fs::read_link("/proc/1/exe").err()),
+            ("exec", Command::new("true").status().err()),
+        ] {
+            let kind =
+                error.with_context(|| format!("{call} is not refused where requests are read"))?.kind();
+            ensure!(kind == ErrorKind::PermissionDenied, "{call}: {kind}");
+        }
+        Ok(())
+    };
+    tries()?;
+    let next = thread::scope(|scope| scope.spawn(tries).join());
+    next.map_err(|_| anyhow!("the thread panicked"))?
 }

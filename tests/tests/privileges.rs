@@ -105,6 +105,10 @@ fn an_able_host_passes() -> Result<()> {
     for program in ["socket_events", "packet_ingress", "packet_egress"] {
         ensure!(ended.output.contains(&format!("pass  program {program}: ")), "{program}: {}", ended.output);
     }
+    for subject in ["confinement", "server"] {
+        ensure!(ended.output.contains(&format!("pass  {subject}: ")), "{subject}: {}", ended.output);
+    }
+    ensure!(ended.output.contains("answered with no capabilities"), "{}", ended.output);
     ensure!(!ended.output.contains("fail  "), "{}", ended.output);
     ensure!(ended.output.contains("bounds: rings 1048576 and 4194304 bytes"), "{}", ended.output);
     // Without Docker the agent is able still.

@@ -1,4 +1,4 @@
-//! The unit file on a real systemd: what it grants is enough, also after a reboot, and it grants no more.
+//! The unit file on a real systemd with Docker: what it grants is enough, also after a reboot, and it grants no more.
 //! The machine is systemd-nspawn's, over an overlay of this host's files; nothing of the host changes.
 
 use std::{
@@ -12,21 +12,25 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tests::{agent, metrics::Metrics, process::Background};
 
-/// Two boots of a few seconds each.
+/// Two boots of some seconds each, with a restart of Docker in both.
 const DONE_WITHIN: std::time::Duration = std::time::Duration::from_secs(150);
 
 /// The exposure at which `systemd-analyze security` still says that a service is protected, in tenths.
 const MOST_EXPOSED: &str = "30";
 
-/// Requests that the driver of the machine sends in each boot.
+/// Requests that the driver of the machine sends to a server at a time.
 const REQUESTS: u32 = 7;
 
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd")
+}
+
 fn unit() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/systemd/observer.service")
+    deploy().join("observer.service")
 }
 
 /// What every target needs.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "socket_events",
     "packet_ingress",
     "packet_egress",
@@ -35,6 +39,7 @@ const PROGRAMS: [&str; 8] = [
     "exchange_walk",
     "cgroup_created",
     "cgroup_removed",
+    "oom_victim",
 ];
 
 /// The bits of capabilities in `/proc/PID/status`, include/uapi/linux/capability.h.
@@ -85,6 +90,7 @@ fn the_daemon_set_grants_what_the_unit_grants() -> Result<()> {
     let container = &set["spec"]["template"]["spec"]["containers"][0];
     let security = &container["securityContext"];
     ensure!(security["privileged"].as_bool() == Some(false), "it is privileged");
+    explains_its_mounts(&text, &set["spec"]["template"]["spec"])?;
     let added = security["capabilities"]["add"].as_sequence().context("no capabilities")?;
     let added: BTreeSet<String> =
         added.iter().filter_map(|name| name.as_str()).map(|name| format!("CAP_{name}")).collect();
@@ -98,13 +104,31 @@ fn the_daemon_set_grants_what_the_unit_grants() -> Result<()> {
     Ok(())
 }
 
+/// Every mount is of a volume that there is, is not written to, and has a comment above it that says what it is for.
+fn explains_its_mounts(text: &str, pod: &serde_norway::Value) -> Result<()> {
+    let named = |list: &serde_norway::Value| -> Result<BTreeSet<String>> {
+        let names = list.as_sequence().context("no list")?.iter();
+        Ok(names.filter_map(|entry| entry["name"].as_str()).map(str::to_owned).collect())
+    };
+    let mounts = &pod["containers"][0]["volumeMounts"];
+    ensure!(named(mounts)? == named(&pod["volumes"])?, "mounts and volumes differ");
+    for mount in mounts.as_sequence().context("no mounts")? {
+        let name = mount["name"].as_str().context("a mount without a name")?;
+        ensure!(mount["readOnly"].as_bool() == Some(true), "{name} may be written to");
+        let above = text.lines().take_while(|line| line.trim() != format!("- name: {name}")).last();
+        ensure!(above.is_some_and(|line| line.trim().starts_with("# ")), "{name} is not explained");
+    }
+    Ok(())
+}
+
 #[test]
-fn the_service_observes_with_what_the_unit_grants_and_again_after_a_reboot() -> Result<()> {
+fn the_service_observes_with_what_the_unit_grants_through_restarts_of_docker_and_of_the_machine() -> Result<()>
+{
     let results = TempDir::new()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/systemd/machine.sh");
     let mut machine = Command::new("unshare");
     machine.args(["--mount", "--propagation", "private", "sh"]).arg(script);
-    machine.args([agent::binary()?, unit(), results.path().to_path_buf()]);
+    machine.args([agent::binary()?, deploy(), results.path().to_path_buf()]);
     let ended = Background::start(&mut machine)?.finish(DONE_WITHIN)?;
     ensure!(ended.status.success(), "{}", ended.output);
     for boot in 1..=2 {
@@ -113,10 +137,23 @@ fn the_service_observes_with_what_the_unit_grants_and_again_after_a_reboot() -> 
             let console = || fs::read_to_string(results.path().join(format!("console-{boot}")));
             fs::read_to_string(path).with_context(|| format!("boot {boot}: {:?}", console()))
         };
-        ensure!(read("driver")?.lines().filter(|line| *line == "200").count() == REQUESTS as usize);
         let metrics = Metrics::parse(&read("metrics")?)?;
-        let counted = metrics.sum("chat_http_requests_total", &[("status_code", "200")]);
-        ensure!((counted - f64::from(REQUESTS)).abs() < 0.5, "boot {boot}: {counted} requests of {REQUESTS}");
+        // The container answers before and after Docker is restarted, and its counters go on.
+        for (target, said, times) in [("chat.service", "driver", 1), ("web", "docker", 2)] {
+            let answered = read(said)?.lines().filter(|line| *line == "200").count();
+            ensure!(answered == REQUESTS as usize * times, "boot {boot}: {target} answered {answered} times");
+            let labels = [("container", target), ("status_code", "200")];
+            let counted = metrics.sum("chat_http_requests_total", &labels);
+            ensure!(
+                (counted - answered as f64).abs() < 0.5,
+                "boot {boot}: {counted} of {answered} requests of {target}"
+            );
+        }
+        let restarts = metrics.sum("chat_target_restarts_total", &[("container", "web")]);
+        ensure!((restarts - 1.0).abs() < 0.5, "boot {boot}: {restarts} restarts of the container");
+        // systemd makes Docker's cgroups here, as on most hosts.
+        let scope = format!("docker-{}.scope", read("container")?.trim());
+        ensure!(read("cgroup")?.contains(&scope), "boot {boot}: the container is in no {scope}");
         for program in PROGRAMS {
             let attached = metrics.sum("observer_program_attached", &[("program", program)]);
             ensure!(attached > 0.5, "boot {boot}: {program} is not attached");
@@ -124,6 +161,12 @@ fn the_service_observes_with_what_the_unit_grants_and_again_after_a_reboot() -> 
         is_confined(&read("status")?).with_context(|| format!("boot {boot}"))?;
         let journal = read("journal")?;
         ensure!(journal.contains("nothing is attached any more"), "boot {boot}: {journal}");
+        for left in ["system calls are not filtered", "keeps what it does not need", "keeps system calls"] {
+            ensure!(
+                !journal.contains(left),
+                "boot {boot}: the unit does not let it confine itself: {journal}"
+            );
+        }
     }
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! `cargo xtask check`: what a change must pass before it is merged.
-//! Format, lints of both halves with warnings denied, tests, and documents that are made from the code.
+//! Format, lints of both halves with warnings denied, licences, tests, and documents that are made from the code.
 
 use anyhow::Result;
 
 use crate::{
-    build, metrics_doc, packages, setup, step, test, toolchain::Compiler, toolchain::Toolchain, workspace,
+    build, deny, kernels, metrics_doc, packages, setup, step, test, toolchain::Compiler,
+    toolchain::Toolchain, workspace,
 };
 
 /// The package with clippy for Debian's compiler.
@@ -20,6 +21,8 @@ pub(crate) fn check(end_to_end: bool) -> Result<()> {
         "lints",
         &mut workspace::cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
     )?;
+    deny::deny()?;
+    kernels::say_if_out_of_date()?;
     let toolchain = setup::setup(end_to_end)?;
     lint_kernel_half(&toolchain)?;
     build::build(&toolchain, &["observer"])?;

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod churn;
 mod demo;
+mod deny;
 mod faults;
 mod fuzz;
 mod kernels;
@@ -102,16 +103,19 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
-    /// Give the HTTP framer arbitrary bytes; any finding ends it and is left in observer-ebpf/fuzz/artifacts.
+    /// Give arbitrary bytes to all that reads bytes from outside; any finding ends it and is left in the folder
+    /// artifacts of observer/fuzz or observer-ebpf/fuzz.
     Fuzz {
-        /// How long, over all targets.
+        /// Targets; without any, all (over an hour).
+        targets: Vec<String>,
+        /// How long each of them.
         #[arg(long, value_name = "N", default_value_t = 300)]
         seconds: u64,
         /// Add what reaches more of the code to the kept corpus, and minimise that.
         #[arg(long)]
         keep: bool,
     },
-    /// Format, lints for both halves, unit tests and generated documents, as continuous integration wants them.
+    /// Format, lints for both halves, licences of crates, unit tests and generated documents.
     Check {
         /// Also run the end-to-end tests.
         #[arg(long)]
@@ -154,7 +158,7 @@ fn main() -> ExitCode {
         Command::Churn { containers, docker, seconds, write } => {
             churn::churn(containers, docker, seconds, write)
         }
-        Command::Fuzz { seconds, keep } => fuzz::fuzz(seconds, keep),
+        Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::Kernels { versions, full: true, .. } => kernels::full(&versions),
         Command::Kernels { versions, starts, write, full: false } => {

@@ -80,7 +80,8 @@ pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
     if let Some(nodejs) = nodejs {
         registry.register(nodejs);
     }
-    registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts));
+    let kills = Arc::clone(&kernel) as _;
+    registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts, kills));
     registry.register(KernelCollector::new(kernel, records, refused, Arc::clone(&targets)));
     let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
     Scraper::new(registry, agent, config.metrics.prefix.as_str())

@@ -15,6 +15,7 @@ use super::{
         mounts::{CgroupMounts, V1Directories},
         usage::{self, Counters, Gauges, RESOURCES},
     },
+    oom_kills::{Before, Kills, OomKills},
     parallel,
 };
 use crate::targets::{Target, TargetId, TargetList};
@@ -22,6 +23,9 @@ use crate::targets::{Target, TargetId, TargetList};
 /// How long a cgroup without directories in the v1 hierarchies is left alone before they are looked for again: a
 /// runtime makes them one after the other.
 const RETRY_V1: Duration = Duration::from_secs(10);
+
+/// How long a cgroup is remembered that is no longer attached to: what the kernel half counted of it may be told later.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 pub(super) static METRICS: [Metric; 9] = [
     Metric::of_target(
@@ -80,6 +84,7 @@ pub struct ContainerCollector {
     targets: Arc<dyn TargetList>,
     proc_root: PathBuf,
     mounts: Arc<CgroupMounts>,
+    kills: Arc<dyn OomKills>,
     states: Mutex<HashMap<TargetId, State>>,
 }
 
@@ -90,42 +95,57 @@ struct State {
     cgroups: HashMap<u64, Seen>,
 }
 
-/// An attached cgroup as of the last scrape.
+/// A cgroup as of the last scrape that found it.
+#[derive(Default)]
 struct Seen {
     counted: Counters,
     v1: V1Directories,
-    looked_for_v1: Instant,
+    looked_for_v1: Option<Instant>,
+    /// The last scrape that found it.
+    attached: Option<Instant>,
+    kills_before: Before,
 }
 
 impl ContainerCollector {
-    /// Reads the hierarchies of `mounts`; `proc_root` tells where a process is in those of v1.
-    pub fn new(targets: Arc<dyn TargetList>, proc_root: PathBuf, mounts: Arc<CgroupMounts>) -> Self {
-        Self { targets, proc_root, mounts, states: Mutex::default() }
+    /// Reads the hierarchies of `mounts`; `proc_root` tells where a process is in those of v1, and `kills` what the
+    /// cgroups' files do not tell.
+    pub fn new(
+        targets: Arc<dyn TargetList>,
+        proc_root: PathBuf,
+        mounts: Arc<CgroupMounts>,
+        kills: Arc<dyn OomKills>,
+    ) -> Self {
+        Self { targets, proc_root, mounts, kills, states: Mutex::default() }
     }
 
     /// Brings a target's totals up to date and sums what goes up and down.
-    fn update(&self, state: &mut State, target: &Target) -> Gauges {
+    fn update(&self, state: &mut State, target: &Target, kills: &Kills) -> Gauges {
+        for ended in kills.ended.iter().filter(|ended| ended.target == target.id) {
+            let mut unseen = Seen::default();
+            let seen = state.cgroups.get_mut(&ended.cgroup).unwrap_or(&mut unseen);
+            let all = seen.kills_before.all(None, ended.kills);
+            state.totals.add(Counters { oom_kills: all, ..Counters::default() }, &mut seen.counted);
+        }
         let mut reader = Reader::default();
         let mut sums: Option<Gauges> = None;
-        let mut attached = HashMap::with_capacity(target.cgroups.len());
+        let now = Instant::now();
         for cgroup in &target.cgroups {
             let Some(directory) = self.mounts.directory(cgroup) else {
                 continue;
             };
-            let mut seen = match state.cgroups.remove(&cgroup.id) {
-                Some(seen) if !seen.v1.is_empty() || seen.looked_for_v1.elapsed() < RETRY_V1 => seen,
-                before => Seen {
-                    counted: before.map(|seen| seen.counted).unwrap_or_default(),
-                    v1: self.mounts.v1_directories(&self.proc_root, cgroup),
-                    looked_for_v1: Instant::now(),
-                },
-            };
-            let (counters, gauges) = usage::read(&directory, &seen.v1, &mut reader);
+            let seen = state.cgroups.entry(cgroup.id).or_default();
+            seen.attached = Some(now);
+            if seen.v1.is_empty() && seen.looked_for_v1.is_none_or(|then| then.elapsed() >= RETRY_V1) {
+                seen.v1 = self.mounts.v1_directories(&self.proc_root, cgroup);
+                seen.looked_for_v1 = Some(now);
+            }
+            let (mut counters, gauges) = usage::read(&directory, &seen.v1, &mut reader);
+            let killed = kills.attached.get(&cgroup.id).copied().unwrap_or_default();
+            counters.oom_kills = seen.kills_before.all(counters.oom_kills, killed);
             state.totals.add(counters, &mut seen.counted);
             sums = Some(sums.map_or(gauges, |sums| sums.plus(gauges)));
-            attached.insert(cgroup.id, seen);
         }
-        state.cgroups = attached;
+        state.cgroups.retain(|_, seen| seen.attached.is_some_and(|then| then.elapsed() < REMEMBERED));
         sums.unwrap_or_default()
     }
 }
@@ -141,6 +161,7 @@ impl Collector for ContainerCollector {
 
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
         let targets = self.targets.targets();
+        let kills = self.kills.take()?;
         let mut states = self.states.lock().unwrap_or_else(PoisonError::into_inner);
         // What is left in here after every target has taken its state belongs to targets that are gone.
         let mut left = std::mem::take(&mut *states);
@@ -149,7 +170,7 @@ impl Collector for ContainerCollector {
             .map(|target| (target, left.remove(&target.id).unwrap_or_default(), Gauges::default()))
             .collect();
         parallel::for_each(&mut jobs, |(target, state, gauges)| {
-            *gauges = self.update(state, target);
+            *gauges = self.update(state, target, &kills);
         });
         for (target, state, gauges) in jobs {
             write(families, target, &state.totals, &gauges);

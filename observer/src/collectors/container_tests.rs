@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::*;
+use super::{super::oom_kills::Ended, *};
 use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
 
 /// A list of targets that a test replaces.
@@ -20,10 +20,23 @@ impl TargetList for Changing {
     }
 }
 
+/// What the kernel half has counted, as a test says.
+#[derive(Default)]
+struct Counted(Mutex<Kills>);
+
+impl OomKills for Counted {
+    fn take(&self) -> anyhow::Result<Kills> {
+        let mut kills = self.0.lock().unwrap();
+        let ended = std::mem::take(&mut kills.ended);
+        Ok(Kills { attached: kills.attached.clone(), ended })
+    }
+}
+
 /// One target in a unified hierarchy that is a folder.
 struct Host {
     root: tempfile::TempDir,
     targets: Arc<Changing>,
+    kills: Arc<Counted>,
     collector: ContainerCollector,
 }
 
@@ -31,13 +44,15 @@ impl Host {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let targets = Arc::new(Changing::default());
+        let kills = Arc::new(Counted::default());
         let mounts = CgroupMounts { unified: Hierarchy::at(root.path()), v1: Vec::new() };
         let collector = ContainerCollector::new(
             Arc::clone(&targets) as Arc<dyn TargetList>,
             root.path().join("proc"),
             Arc::new(mounts),
+            Arc::clone(&kills) as Arc<dyn OomKills>,
         );
-        Self { root, targets, collector }
+        Self { root, targets, kills, collector }
     }
 
     fn attach(&self, cgroups: &[u64]) {
@@ -84,6 +99,10 @@ fn counters_go_on_in_a_new_cgroup_and_stay_when_all_are_gone() {
     assert_eq!(cpu(), ["4.5"]);
     host.attach(&[]);
     assert_eq!(cpu(), ["4.5"]);
+    for seen in host.collector.states.lock().unwrap().get_mut(&1).unwrap().cgroups.values_mut() {
+        seen.attached = seen.attached.and_then(|then| then.checked_sub(REMEMBERED));
+    }
+    assert_eq!(cpu(), ["4.5"]);
     assert!(host.collector.states.lock().unwrap()[&1].cgroups.is_empty());
     host.targets.0.lock().unwrap().clear();
     assert!(cpu().is_empty());
@@ -105,6 +124,45 @@ fn several_cgroups_are_summed_and_have_a_limit_only_if_each_has() {
     host.write(6, "memory.max", "max\n");
     assert!(host.values("container_memory_limit_bytes").is_empty());
     assert!(host.values("container_oom_kills_total").is_empty(), "a file that is missing is no zero");
+}
+
+#[test]
+fn a_kill_is_counted_once_whether_its_cgroup_is_still_there_or_not() {
+    let host = Host::new();
+    let kills = || host.values("container_oom_kills_total");
+    let seen = |cgroup, kills| host.kills.0.lock().unwrap().attached.insert(cgroup, kills);
+    let ended = |cgroup, kills| {
+        let mut counted = host.kills.0.lock().unwrap();
+        counted.attached.remove(&cgroup);
+        counted.ended.push(Ended { target: 1, cgroup, kills });
+    };
+    host.attach(&[5]);
+    host.write(5, "memory.events", "oom 2\noom_kill 2\n");
+    assert_eq!(kills(), ["2"], "from before the agent");
+    host.write(5, "memory.events", "oom 3\noom_kill 3\n");
+    assert_eq!(kills(), ["3"], "picked");
+    seen(5, 1);
+    assert_eq!(kills(), ["3"], "and ended");
+    // Its first process is killed, and the cgroup removed with its files.
+    fs::remove_dir_all(host.root.path().join("5")).unwrap();
+    ended(5, 2);
+    host.attach(&[]);
+    assert_eq!(kills(), ["4"]);
+    // Restarts between two scrapes, of which no file was ever read.
+    ended(6, 1);
+    ended(7, 1);
+    host.attach(&[8]);
+    host.write(8, "memory.events", "oom_kill 0\n");
+    assert_eq!(kills(), ["6"]);
+    assert_eq!(kills(), ["6"]);
+    // Told late: the list had it no more at the scrape before.
+    seen(8, 1);
+    host.write(8, "memory.events", "oom_kill 1\n");
+    assert_eq!(kills(), ["7"]);
+    host.attach(&[]);
+    assert_eq!(kills(), ["7"]);
+    ended(8, 1);
+    assert_eq!(kills(), ["7"]);
 }
 
 #[test]
@@ -130,6 +188,7 @@ fn the_files_of_v1_are_read_where_v2_has_none() {
         Arc::clone(&host.targets) as Arc<dyn TargetList>,
         "/proc".into(),
         Arc::new(mounts),
+        Arc::new(Counted::default()),
     );
     host.attach(&[5]);
     assert_eq!(host.values("container_cpu_usage_seconds_total"), ["1.5"]);

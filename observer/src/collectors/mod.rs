@@ -7,10 +7,13 @@ pub mod cgroup;
 pub mod container;
 pub mod exchanges;
 pub mod families;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod http;
 pub mod kernel;
 pub mod metric;
 pub mod nodejs;
+pub mod oom_kills;
 pub mod overflow;
 mod parallel;
 mod peer_names;

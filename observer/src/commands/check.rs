@@ -1,11 +1,13 @@
 //! `observer check`: is this host able, what is missing, and how to mend it.
 //! Exit code 1 where the agent could not run.
 
-use std::{io::Write, os::unix::net::UnixStream, path::Path};
+use std::{io::Write, os::unix::net::UnixStream, path::Path, thread};
+
+use anyhow::anyhow;
 
 use crate::{
     config::Config,
-    confine,
+    confine::{self, Domain},
     kernel::probe::{self, Finding, Verdict},
 };
 
@@ -17,7 +19,7 @@ pub fn check(out: &mut impl Write, config: &Config) -> anyhow::Result<bool> {
     }
     findings.extend(config.docker.socket().map(docker));
     // Last: this process has it too from then on.
-    findings.push(confinement());
+    findings.extend([confinement(), server()]);
     for Finding { subject, verdict, found, mend } in &findings {
         let word = match verdict {
             Verdict::Pass => "pass",
@@ -67,6 +69,32 @@ fn confinement() -> Finding {
             "the agent runs without; confine it from outside, as deploy/systemd/observer.service does",
         ),
     }
+}
+
+/// Gives up in a thread what the threads that serve give up.
+fn server() -> Finding {
+    let subject = "server";
+    let panicked = |_| Err(anyhow!("it panicked, which is a bug"));
+    let tried = thread::spawn(|| {
+        let confine::Confined { capabilities, domain, system_calls } = confine::confine_server();
+        capabilities.and(system_calls).and(domain)
+    });
+    let found = match tried.join().unwrap_or_else(panicked) {
+        Ok(domain) => {
+            let landlock = match domain {
+                Domain::Whole => "all of Landlock".to_owned(),
+                Domain::Partial(version) => format!("Landlock, version {}", version as i32),
+                Domain::None => "no Landlock in this kernel".to_owned(),
+            };
+            let refused = confine::REFUSED_WHERE_SERVING.len();
+            format!("no capabilities, {refused} more system calls refused, {landlock}")
+        }
+        Err(error) => {
+            let mend = "requests are read and answered with the rights of the agent; allow seccomp() and landlock_*()";
+            return Finding::warn(subject, format!("{error:#}"), mend);
+        }
+    };
+    Finding::pass(subject, format!("requests are read and answered with {found}"))
 }
 
 fn docker(socket: &Path) -> Finding {

@@ -2,6 +2,8 @@
 //! What each key means and allows stands in [`reference`], which errors and `observer config` quote.
 
 mod access;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod listen;
 mod load;
 pub(crate) mod place;

@@ -76,6 +76,12 @@ pub(super) fn drop_others(plans: Plans) -> io::Result<()> {
     )
 }
 
+/// Gives up all, of this thread and of those that it will start.
+pub(super) fn drop_all() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+}
+
 /// Of those that the agent has, what it keeps.
 fn kept(permitted: CapabilitySet, plans: Plans) -> CapabilitySet {
     let needed = NEEDED.iter().fold(plans.capabilities(), |set, (_, capability, _)| set | *capability);

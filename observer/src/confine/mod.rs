@@ -1,7 +1,8 @@
 //! What the agent gives up: capabilities that it has no call for, new privileges, and system calls that it never makes.
-//! What stays is what later targets need; whoever gets hold of the agent has no more than that.
+//! What stays is what later targets need. The threads that talk to the network need none of it and give up the rest, too.
 
 mod capabilities;
+mod landlock;
 mod system_calls;
 
 use anyhow::Context as _;
@@ -12,7 +13,8 @@ use rustix::{
 
 pub use self::{
     capabilities::{IN_THEIR_PLACE, NEEDED, Plans},
-    system_calls::REFUSED,
+    landlock::Domain,
+    system_calls::{REFUSED, REFUSED_WHERE_SERVING},
 };
 
 /// Gives up capabilities and new privileges, of this thread and of those that it will start: to be called before any
@@ -32,6 +34,27 @@ pub fn give_up_privileges(plans: Plans) -> anyhow::Result<()> {
 /// Where this kernel has no filters of system calls (`CONFIG_SECCOMP_FILTER`).
 pub fn refuse_system_calls() -> anyhow::Result<()> {
     system_calls::refuse().context("cannot filter system calls; the kernel needs CONFIG_SECCOMP_FILTER")
+}
+
+/// What became of the parts of [`confine_server`]; each stands by itself.
+#[derive(Debug)]
+pub struct Confined {
+    /// Whether all capabilities are gone.
+    pub capabilities: anyhow::Result<()>,
+    /// How much the kernel's Landlock refuses.
+    pub domain: anyhow::Result<Domain>,
+    /// Whether system calls are refused that are of no use there.
+    pub system_calls: anyhow::Result<()>,
+}
+
+/// Gives up everything but talking on connections that are accepted, of this thread and of those that it will start. All
+/// threads share their memory: it keeps a request from being answered with a file, or with a connection to elsewhere, and
+/// makes code from outside no prisoner.
+pub fn confine_server() -> Confined {
+    // In this order: none of the later calls is refused by an earlier one.
+    let capabilities = capabilities::drop_all().context("cannot give up capabilities");
+    let domain = landlock::enter();
+    Confined { capabilities, domain, system_calls: system_calls::refuse_where_serving() }
 }
 
 /// Before Linux 5.11 maps count as locked memory, and the limit can be raised only before the capability to do so is

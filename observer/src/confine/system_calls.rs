@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, env::consts::ARCH};
 use anyhow::Context as _;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter_all_threads,
+    TargetArch, apply_filter, apply_filter_all_threads,
 };
 
 /// Refused whatever their arguments: names as in the manual, and numbers of this architecture.
@@ -24,8 +24,8 @@ pub const REFUSED: &[(&str, libc::c_long)] = &[
     ("setresgid", libc::SYS_setresgid),
     ("setfsuid", libc::SYS_setfsuid),
     ("setfsgid", libc::SYS_setfsgid),
+    // Not capset(): it can only give up more, as the threads that serve do.
     ("setgroups", libc::SYS_setgroups),
-    ("capset", libc::SYS_capset),
     // To change another process, which CAP_SYS_PTRACE would allow.
     ("ptrace", libc::SYS_ptrace),
     ("process_vm_writev", libc::SYS_process_vm_writev),
@@ -100,6 +100,34 @@ const OLDER: &[libc::c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[libc::c_long] = &[];
 
+/// Refused beside those to the threads that serve: they read and write what others have opened, and nothing else.
+pub const REFUSED_WHERE_SERVING: &[(&str, libc::c_long)] = &[
+    ("openat", libc::SYS_openat),
+    ("unlinkat", libc::SYS_unlinkat),
+    ("readlinkat", libc::SYS_readlinkat),
+    ("getdents64", libc::SYS_getdents64),
+    ("fchdir", libc::SYS_fchdir),
+    ("chdir", libc::SYS_chdir),
+    ("inotify_add_watch", libc::SYS_inotify_add_watch),
+    // Also a Unix socket: Docker's is asked elsewhere.
+    ("socket", libc::SYS_socket),
+    ("connect", libc::SYS_connect),
+    ("sendmsg", libc::SYS_sendmsg),
+    ("sendmmsg", libc::SYS_sendmmsg),
+    // The kernel half is loaded and attached elsewhere, and other processes are read there.
+    ("bpf", libc::SYS_bpf),
+    ("perf_event_open", libc::SYS_perf_event_open),
+    ("pidfd_open", libc::SYS_pidfd_open),
+    ("pidfd_getfd", libc::SYS_pidfd_getfd),
+    ("process_vm_readv", libc::SYS_process_vm_readv),
+];
+
+/// Those that only older architectures have.
+#[cfg(target_arch = "x86_64")]
+const OLDER_WHERE_SERVING: &[libc::c_long] = &[libc::SYS_open, libc::SYS_unlink, libc::SYS_readlink];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER_WHERE_SERVING: &[libc::c_long] = &[];
+
 /// The calls that open a file by its path, and which of their arguments is the flags.
 #[cfg(target_arch = "x86_64")]
 const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2), (libc::SYS_open, 1)];
@@ -109,6 +137,16 @@ const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
 /// Filters the calls of all threads of the process.
 pub(super) fn refuse() -> anyhow::Result<()> {
     apply_filter_all_threads(&program()?).context("seccomp()")
+}
+
+/// Filters the calls of this thread, and of those that it will start.
+pub(super) fn refuse_where_serving() -> anyhow::Result<()> {
+    apply_filter(&program_where_serving()?).context("seccomp()")
+}
+
+fn program_where_serving() -> anyhow::Result<BpfProgram> {
+    let calls = REFUSED_WHERE_SERVING.iter().map(|(_, number)| *number);
+    compile(calls.chain(OLDER_WHERE_SERVING.iter().copied()).map(|number| (number, Vec::new())).collect())
 }
 
 fn program() -> anyhow::Result<BpfProgram> {
@@ -127,6 +165,11 @@ fn program() -> anyhow::Result<BpfProgram> {
         });
         rules.insert(*call, writes.into_iter().collect::<anyhow::Result<_>>()?);
     }
+    compile(rules)
+}
+
+/// A filter that refuses what the rules match.
+fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>) -> anyhow::Result<BpfProgram> {
     let architecture =
         TargetArch::try_from(ARCH).with_context(|| format!("no filter is known for {ARCH}"))?;
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
@@ -147,5 +190,6 @@ mod tests {
     #[test]
     fn there_is_a_filter_for_this_architecture() {
         assert!(program().unwrap().len() > REFUSED.len());
+        assert!(program_where_serving().unwrap().len() > REFUSED_WHERE_SERVING.len());
     }
 }

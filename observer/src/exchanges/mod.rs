@@ -5,6 +5,8 @@ pub mod ahead;
 pub mod events;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod http;
 pub mod labels;
 pub mod routes;

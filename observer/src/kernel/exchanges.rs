@@ -100,7 +100,7 @@ impl ExchangeRing {
 }
 
 /// A record out of the bytes that the kernel half wrote; `None` for what is none.
-fn decode(bytes: &[u8]) -> Option<Record> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let kind = u32::from_ne_bytes(*bytes.first_chunk()?);
     let record = match kind {
         EXCHANGE if bytes.len() >= HEAD_BYTES => {

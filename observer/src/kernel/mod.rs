@@ -6,11 +6,14 @@ mod btf;
 mod counts;
 mod exchanges;
 mod exclusive;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod load;
 mod log;
 pub mod memory;
 mod nodejs;
 mod offsets;
+mod ooms;
 mod places;
 pub mod probe;
 mod programs;
@@ -49,7 +52,7 @@ pub use self::{
     records::{Read, Records},
     ring::RingReader,
 };
-use self::{exclusive::Exclusive, nodejs::NodeJs, places::Places, walk::Walk};
+use self::{exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, walk::Walk};
 use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
@@ -72,6 +75,7 @@ pub struct Kernel {
     states: Vec<ProgramState>,
     counts: Counts,
     nodejs: Arc<NodeJs>,
+    ooms: Arc<Ooms>,
 }
 
 /// The loaded kernel half and what it sends on its own account.
@@ -107,15 +111,18 @@ pub struct Attachment {
     _processes: TargetProcesses,
 }
 
-/// Has Node.js processes of a cgroup counted for its target until it is dropped.
+/// Has Node.js processes and kills of a cgroup counted for its target until it is dropped.
 struct TargetProcesses {
     nodejs: Arc<NodeJs>,
+    ooms: Arc<Ooms>,
     cgroup: u64,
+    target: TargetId,
 }
 
 impl Drop for TargetProcesses {
     fn drop(&mut self) {
         self.nodejs.remove_target(self.cgroup);
+        self.ooms.remove(self.cgroup, self.target);
     }
 }
 
@@ -144,6 +151,7 @@ impl Kernel {
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let exchanges = ExchangeRing::new(take(&mut ebpf, "EXCHANGES")?, ring.records())?;
         let nodejs = Arc::new(NodeJs::new(&mut ebpf)?);
+        let ooms = Arc::new(Ooms::new(&mut ebpf)?);
         let started = StartedProcesses::new(&mut ebpf)?;
         let log = options.log.then(|| KernelLog::new(&mut ebpf)).transpose()?;
         let kernel = Self {
@@ -154,6 +162,7 @@ impl Kernel {
             states,
             counts,
             nodejs,
+            ooms,
         };
         memory::give_back();
         Ok(Loaded { kernel, ring, exchanges: Arc::new(exchanges), started, log })
@@ -208,7 +217,9 @@ impl Kernel {
         self.name_target(cgroup.id, attach_type::EGRESS, target)?;
         let ingress = packets("packet_ingress", CgroupSkbAttachType::Ingress)?;
         self.name_target(cgroup.id, attach_type::INGRESS, target)?;
-        let processes = TargetProcesses { nodejs: Arc::clone(&self.nodejs), cgroup: cgroup.id };
+        let (nodejs, ooms) = (Arc::clone(&self.nodejs), Arc::clone(&self.ooms));
+        let processes = TargetProcesses { nodejs, ooms, cgroup: cgroup.id, target };
+        self.ooms.add(cgroup.id)?;
         self.nodejs.add_target(cgroup.id, target, &self.hierarchy.processes(&cgroup.path))?;
         Ok(Attachment { _sockets: sockets, _ingress: ingress, _egress: egress, _processes: processes })
     }
@@ -238,6 +249,7 @@ impl Attacher for Kernel {
     }
 
     fn forget(&self, target: TargetId) {
+        self.ooms.forget(target);
         if let Err(error) = self.counts.forget(target) {
             tracing::warn!(
                 target,

@@ -21,6 +21,9 @@ const WANTED: &[Wanted] = &[
     Wanted { global: "ROOT_HIERARCHY_ID", structure: "cgroup_root", member: "hierarchy_id", size: 4 },
     Wanted { global: "CGROUP_KN", structure: "cgroup", member: "kn", size: 8 },
     Wanted { global: "KERNFS_ID", structure: "kernfs_node", member: "id", size: 8 },
+    Wanted { global: "TASK_SIGNAL", structure: "task_struct", member: "signal", size: 8 },
+    Wanted { global: "TASK_EXIT_CODE", structure: "task_struct", member: "exit_code", size: 4 },
+    Wanted { global: "SIGNAL_OOM_MM", structure: "signal_struct", member: "oom_mm", size: 8 },
 ];
 
 /// The offset of one member, for the global of this name.

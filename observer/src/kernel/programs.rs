@@ -82,6 +82,13 @@ pub const PROGRAMS: &[Program] = &[
         without: "gone containers are found by a rescan",
     },
     Program {
+        name: "oom_victim",
+        hook: Hook::Tracepoint("sched_process_exit"),
+        required: false,
+        without: "of processes that are killed for want of memory, one is missed where its cgroup is removed before the \
+                  next scrape",
+    },
+    Program {
         name: "process_started",
         hook: Hook::Tracepoint("sched_process_exec"),
         required: false,

@@ -58,7 +58,8 @@ impl RingReader {
     }
 }
 
-fn decode(record: &[u8]) -> Option<CgroupEvent> {
+/// What a record says; `None` for what is none.
+pub(super) fn decode(record: &[u8]) -> Option<CgroupEvent> {
     if record.len() != size_of::<CgroupRecord>() {
         return None;
     }

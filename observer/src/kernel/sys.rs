@@ -13,6 +13,8 @@ use std::{
     ptr,
 };
 
+const BPF_MAP_LOOKUP_ELEM: libc::c_int = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
@@ -183,8 +185,8 @@ where
     }
 }
 
-/// Takes an element out of a hash map; `None` where there is none. Needs Linux 5.14.
-pub(super) fn take_element<K, V>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>>
+/// An element of a hash map by one of the commands that copy it; `None` where there is none.
+fn read_element<K, V>(command: libc::c_int, map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>>
 where
     K: aya::Pod,
     V: aya::Pod,
@@ -197,12 +199,46 @@ where
         value: value.as_mut_ptr() as u64,
         flags: 0,
     };
-    match bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &mut attributes) {
+    match bpf(command, &mut attributes) {
         // SAFETY: every bit pattern of a plain type is a value, and the kernel has written this one.
         Ok(_) => Ok(Some(unsafe { value.assume_init() })),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Copies an element out of a hash map; `None` where there is none.
+pub(super) fn look_up<K, V>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>>
+where
+    K: aya::Pod,
+    V: aya::Pod,
+{
+    read_element(BPF_MAP_LOOKUP_ELEM, map, key)
+}
+
+/// Takes an element out of a hash map; `None` where there is none. Needs Linux 5.14.
+pub(super) fn take_element<K, V>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>>
+where
+    K: aya::Pod,
+    V: aya::Pod,
+{
+    read_element(BPF_MAP_LOOKUP_AND_DELETE_ELEM, map, key)
+}
+
+/// Writes an element of a hash map, new or not.
+pub(super) fn set_element<K, V>(map: BorrowedFd<'_>, key: &K, value: &V) -> io::Result<()>
+where
+    K: aya::Pod,
+    V: aya::Pod,
+{
+    let mut attributes = Element {
+        map: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: ptr::from_ref(key) as u64,
+        value: ptr::from_ref(value) as u64,
+        flags: 0,
+    };
+    bpf(BPF_MAP_UPDATE_ELEM, &mut attributes).map(drop)
 }
 
 /// Deletes an element of a hash map; one that is not there is no error.

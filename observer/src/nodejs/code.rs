@@ -6,9 +6,12 @@ use object::{Architecture, Object as _, ObjectSegment as _, ReadRef as _};
 
 use super::{executable::Elf, symbols::Function};
 
+/// Bytes of the largest function that is read. What is read here has some thousands.
+const LARGEST: u64 = 1 << 20;
+
 /// The instructions of a function; `None` where it cannot be read, or is not code from begin to end.
 pub(super) fn instructions(elf: &Elf<'_>, function: Function) -> Option<Vec<Instruction>> {
-    if elf.architecture() != Architecture::X86_64 {
+    if elf.architecture() != Architecture::X86_64 || function.size > LARGEST {
         return None;
     }
     decode(bytes(elf, function.address, function.size)?, function.address)

@@ -4,10 +4,10 @@
 use std::{fs::File, path::Path};
 
 use anyhow::Context as _;
-use object::{Object as _, ObjectSegment as _, ReadCache, read::elf::ElfFile64};
+use object::{Object as _, ObjectSegment as _, ReadRef as _, read::elf::ElfFile64};
 
 use super::{
-    blocks::Blocks,
+    bounded::Bounded,
     code,
     symbols::{Function, Functions},
     waits,
@@ -86,13 +86,13 @@ const OTHER_ARGUMENTS: &str = "a Node.js executable has a V8 whose collector tak
 const ONE_OF_TWO: &str = "a Node.js executable lacks the symbol of its begin or of its end";
 const OUTSIDE: &str = "a Node.js executable has the function outside of its segments";
 
-pub(super) type Elf<'a> = ElfFile64<'a, object::Endianness, Blocks<'a>>;
+pub(super) type Elf<'a> = ElfFile64<'a, object::Endianness, &'a Bounded>;
 
 /// Reads the executable behind `path`; `None` where it is not Node.js.
 pub fn read(path: &Path) -> anyhow::Result<Option<Executable>> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let cache = ReadCache::new(file);
-    let Ok(elf) = Elf::parse(Blocks::of(&cache)) else {
+    let cache = Bounded::new(file);
+    let Ok(elf) = Elf::parse(&cache) else {
         // A script's interpreter is what runs, so this is 32-bit or no ELF at all.
         return Ok(None);
     };
@@ -176,11 +176,12 @@ impl Executable {
     }
 }
 
-/// Where the byte at this address is in the file.
+/// Where the byte at this address is in the file; `None` also where its segment says that it is outside of it.
 fn file_offset(elf: &Elf<'_>, address: u64) -> Option<u64> {
+    let length = elf.data().len().ok()?;
     elf.segments().find_map(|segment| {
         let (offset, size) = segment.file_range();
         let inside = address.checked_sub(segment.address())?;
-        (inside < size).then_some(offset + inside)
+        offset.checked_add(inside).filter(|offset| inside < size && *offset < length)
     })
 }

@@ -1,10 +1,12 @@
 //! Node.js processes of targets: found by what their executables are, probed at V8's and libuv's own functions.
 //! Nothing is written to a process or to its files, and no signal is sent.
 
-mod blocks;
+pub(crate) mod bounded;
 mod code;
 mod executable;
 mod follow;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod symbols;
 mod waits;
 

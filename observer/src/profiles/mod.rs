@@ -3,6 +3,8 @@
 
 mod check;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod pattern;
 mod process_names;
 

@@ -56,6 +56,20 @@ impl Access {
         })
     }
 
+    /// Everywhere, for whoever has one of these secrets.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn with(
+        secrets: impl Fn() -> anyhow::Result<Secrets> + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            networks: Arc::new([]),
+            secrets: Some(Reloaded::new(Vec::new(), secrets)?),
+            open_health: false,
+            passwords: Passwords::default(),
+            refusals: Arc::new(Refusals::default()),
+        })
+    }
+
     /// Whether requests need a token or a password.
     pub(super) fn asks_for_secrets(&self) -> bool {
         self.secrets.is_some()

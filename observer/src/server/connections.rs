@@ -5,7 +5,7 @@ use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     task::{AbortHandle, Id, JoinSet},
 };
 
@@ -13,6 +13,7 @@ use super::{
     Endpoint,
     activity::Activity,
     answer::{Terms, answer},
+    listener::Listener,
 };
 use crate::config;
 
@@ -45,11 +46,13 @@ impl Open {
     }
 }
 
+/// Serves until `shutdown` is done; the listener is then given to `release`.
 pub(super) async fn serve(
     endpoint: Endpoint,
     limits: &config::Server,
     router: &Router,
     shutdown: impl Future<Output = ()>,
+    release: oneshot::Sender<Listener>,
 ) {
     let Endpoint { listener, tls, access } = endpoint;
     let (stop, stopped) = watch::channel(false);
@@ -91,7 +94,8 @@ pub(super) async fn serve(
             },
         }
     }
-    drop(listener);
+    // Dropped here where nobody takes it.
+    release.send(listener).ok();
     stop.send_replace(true);
     let ended = async { while open.tasks.join_next().await.is_some() {} };
     // What is still being answered after that is cut off with the set of tasks.

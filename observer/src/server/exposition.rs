@@ -8,18 +8,20 @@ use axum::http::{HeaderMap, header};
 use flate2::{Compression, write::GzEncoder};
 use tokio::sync::Semaphore;
 
-use super::Scrape;
+use super::{Scrape, thread::Outside};
 
 #[derive(Clone)]
 pub(super) struct Exposition {
     source: Arc<dyn Scrape>,
     turn: Arc<Semaphore>,
+    /// Where scrapes run: the threads that serve may open nothing.
+    outside: Outside,
 }
 
 impl Exposition {
+    /// To be called on the runtime that scrapes are to run on.
     pub(super) fn new(source: Arc<dyn Scrape>) -> Self {
-        let turn = Arc::new(Semaphore::new(1));
-        Self { source, turn }
+        Self { source, turn: Arc::new(Semaphore::new(1)), outside: Outside::here() }
     }
 
     pub(super) async fn text(&self, gzip: bool) -> anyhow::Result<Vec<u8>> {
@@ -31,9 +33,7 @@ impl Exposition {
             drop(turn);
             if gzip { pack(&text?) } else { text }
         };
-        tokio::task::spawn_blocking(scrape)
-            .await
-            .context("a collector panicked, which is a bug; the log says where")?
+        self.outside.run(scrape).await.context("a collector panicked, which is a bug; the log says where")?
     }
 }
 

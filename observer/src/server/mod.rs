@@ -1,5 +1,6 @@
 //! The HTTP server: /metrics, /healthz, /readyz and a page, on HTTP/1.1 with or without TLS.
-//! What it needs is opened apart from serving, so that a taken port is known before anything is attached.
+//! What it needs is opened apart from serving, so that a taken port is known before anything is attached; requests are read
+//! and answered in a thread that can open nothing.
 
 mod access;
 mod activity;
@@ -7,6 +8,8 @@ mod answer;
 mod connections;
 mod endpoint;
 mod exposition;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod listener;
 mod page;
 mod passwords;
@@ -18,6 +21,7 @@ mod secret_files;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod tls;
 #[cfg(test)]
 mod tls_tests;
@@ -53,12 +57,12 @@ pub struct Sources {
 
 /// Answers until `shutdown` is done, then lets running answers end for at most half a second.
 ///
-/// A scrape that blocks runs on after that: end the runtime with a time limit.
+/// A scrape that blocks runs on after that, on the caller's runtime: end that with a time limit.
 pub async fn serve(
     endpoint: Endpoint,
     limits: &config::Server,
     sources: Sources,
     shutdown: impl Future<Output = ()>,
-) {
-    connections::serve(endpoint, limits, &routes::router(sources), shutdown).await;
+) -> anyhow::Result<()> {
+    thread::serve(endpoint, limits.clone(), routes::router(sources), shutdown).await
 }

@@ -92,7 +92,7 @@ fn is_right(secrets: &Secrets, name: &str, password: &[u8]) -> bool {
 }
 
 /// RFC 7617, 2: base64 of the name, a colon, and the password.
-fn name_and_password(credentials: &str) -> Option<(String, Vec<u8>)> {
+pub(super) fn name_and_password(credentials: &str) -> Option<(String, Vec<u8>)> {
     let mut decoded = BASE64_STANDARD.decode(credentials).ok()?;
     let colon = decoded.iter().position(|byte| *byte == b':')?;
     let password = decoded.split_off(colon + 1);

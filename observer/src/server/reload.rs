@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::thread::Outside;
+
 /// How often files are looked at, at most.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -19,6 +21,8 @@ type Load<T> = Box<dyn Fn() -> anyhow::Result<T> + Send + Sync>;
 
 /// A value and the files that it is made from.
 pub(super) struct Reloaded<T> {
+    /// Where files are read: the threads that serve may open nothing.
+    outside: Outside,
     files: Vec<PathBuf>,
     load: Load<T>,
     state: Mutex<State<T>>,
@@ -33,7 +37,7 @@ struct State<T> {
 }
 
 impl<T: Send + Sync + 'static> Reloaded<T> {
-    /// Makes it for the first time.
+    /// Makes it for the first time; to be called on the runtime that files are to be read on.
     pub(super) fn new(
         files: Vec<PathBuf>,
         load: impl Fn() -> anyhow::Result<T> + Send + Sync + 'static,
@@ -42,7 +46,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
         let made_from = stamps(&files);
         let value = Arc::new(load()?);
         let state = State { value, made_from, failed: None, looked: Instant::now() };
-        Ok(Arc::new(Self { files, load: Box::new(load), state: Mutex::new(state) }))
+        Ok(Arc::new(Self { outside: Outside::here(), files, load: Box::new(load), state: Mutex::new(state) }))
     }
 
     /// The value as the files have it now, or had a second ago.
@@ -55,7 +59,7 @@ impl<T: Send + Sync + 'static> Reloaded<T> {
             state.looked = Instant::now();
         }
         let this = Arc::clone(self);
-        if let Err(error) = tokio::task::spawn_blocking(move || this.look()).await {
+        if let Err(error) = self.outside.run(move || this.look()).await {
             tracing::error!(%error, "looking for changed files of the server failed, which is a bug");
         }
         Arc::clone(&self.state().value)

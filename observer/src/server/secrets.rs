@@ -47,7 +47,7 @@ impl Secrets {
         Self::new(&tokens, users)
     }
 
-    fn new(tokens: &[String], users: HashMap<String, Hash>) -> anyhow::Result<Self> {
+    pub(super) fn new(tokens: &[String], users: HashMap<String, Hash>) -> anyhow::Result<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())
             .map_err(|_| anyhow!("the kernel gave no random bytes for a key"))?;
         let tokens = tokens.iter().map(|token| hmac::sign(&key, token.as_bytes())).collect();

@@ -65,7 +65,7 @@ pub(super) async fn start_with(config: &Config, scrape: impl Scrape) -> Running 
     let sources =
         Sources { scrape: Arc::new(scrape), targets: Arc::new(NoTargets), readiness: readiness.clone() };
     let served = tokio::spawn(async move {
-        serve(endpoint, &limits, sources, async { drop(stopped.await) }).await;
+        serve(endpoint, &limits, sources, async { drop(stopped.await) }).await.unwrap();
     });
     Running { address, readiness, stop, served }
 }
@@ -121,6 +121,16 @@ pub(super) async fn is_closed(stream: &mut TcpStream) -> bool {
         Ok(bytes) => bytes.is_empty(),
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_may_open_files_although_the_thread_that_asks_for_it_may_not() {
+    let scrape = || Ok(std::fs::read_to_string("/proc/self/stat")?.into_bytes());
+    let server = start(config::Server::default(), scrape).await;
+    // The runtime has no thread yet for work that blocks.
+    let answer = ask(server.address, "GET", "/metrics").await;
+    assert_eq!(answer.status(), "200", "{}", answer.text());
+    assert!(answer.text().contains('('), "{}", answer.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -96,6 +96,19 @@ impl Hierarchy {
         metadata.is_dir().then(|| Cgroup { path: path.to_owned(), id: metadata.ino() })
     }
 
+    /// The cgroup that the kernel tells of. Its path begins at the root of the host's hierarchy: in a cgroup namespace that
+    /// is above what is seen, so that the end of the path must lead to the cgroup of this id.
+    pub fn locate(&self, path: &Path, id: u64) -> Option<Cgroup> {
+        // Under the path itself it may have been removed and made again meanwhile.
+        self.get(path).or_else(|| {
+            let mut parts = path.components();
+            parts.next();
+            std::iter::from_fn(|| parts.next().map(|_| Path::new("/").join(parts.as_path())))
+                .filter_map(|end| self.get(&end))
+                .find(|cgroup| cgroup.id == id)
+        })
+    }
+
     /// Every cgroup, parents before their children. What vanishes meanwhile is left out.
     pub fn walk(&self) -> Vec<Cgroup> {
         let Some(root) = self.get(&self.mount_root) else {
@@ -224,6 +237,17 @@ mod tests {
         for cgroup in made {
             assert!(walked.contains(&(cgroup.path.clone(), cgroup.id)), "{cgroup:?}");
         }
+    }
+
+    #[test]
+    fn a_path_that_begins_above_is_followed_to_the_cgroup_of_its_id() {
+        let host = Host::new();
+        let cgroup = host.cgroup("/system.slice/docker-1.scope");
+        let located = |path: &str, id| host.hierarchy().locate(Path::new(path), id);
+        assert_eq!(located("/system.slice/docker-1.scope", cgroup.id), Some(cgroup.clone()));
+        assert_eq!(located("/machine/payload/system.slice/docker-1.scope", cgroup.id), Some(cgroup.clone()));
+        assert_eq!(located("/machine/payload/system.slice/docker-1.scope", cgroup.id + 1), None);
+        assert_eq!(located("/machine/docker-1.scope", cgroup.id), None);
     }
 
     #[test]

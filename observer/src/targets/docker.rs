@@ -256,7 +256,7 @@ fn is_image_id(image: &str) -> bool {
 }
 
 /// `None` for an entry without an id or a name, which no runtime makes.
-fn from_summary(summary: ContainerSummary, runtime: &str) -> Option<Container> {
+pub(super) fn from_summary(summary: ContainerSummary, runtime: &str) -> Option<Container> {
     let names = summary.names.unwrap_or_default();
     let names = names.iter().map(|name| name.trim_start_matches('/'));
     // Legacy links add further names, of the form `OTHER/ALIAS`.

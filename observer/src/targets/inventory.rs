@@ -172,9 +172,8 @@ impl<A: Attacher> Inventory<A> {
 
     fn on_cgroup(&mut self, event: CgroupEvent, now: Instant) {
         match event {
-            CgroupEvent::Created { path, .. } => {
-                // Its id as the directory says it, because it may have been removed and made again meanwhile.
-                let Some(cgroup) = self.world.hierarchy().get(&path) else {
+            CgroupEvent::Created { path, id } => {
+                let Some(cgroup) = self.world.hierarchy().locate(&path, id) else {
                     return;
                 };
                 if let Some(question) = self.world.created(&cgroup) {

@@ -8,6 +8,8 @@ mod docker;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod inventory;
 mod listeners;
 mod matching;

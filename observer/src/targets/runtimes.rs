@@ -9,9 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use object::{Object as _, ObjectSection as _, ReadCache, read::elf::ElfFile64};
+use object::{Object as _, ObjectSection as _, read::elf::ElfFile64};
 
 use super::processes::executable;
+use crate::nodejs::bounded::Bounded;
 
 /// A runtime whose event loop and garbage collection are not observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +32,13 @@ const DENO_MODULES: &[u8] = b"ext:deno_";
 
 /// Bytes of a section that are searched at once.
 const BLOCK: u64 = 1 << 20;
+/// Bytes of a section that are searched at the most: Deno's is a tenth of it.
+const MOST: u64 = 512 << 20;
 
 impl Runtime {
     /// The runtime of this executable; `None` for anything else, Node.js too.
     pub(super) fn of(file: File) -> Option<Self> {
-        let cache = ReadCache::new(file);
+        let cache = Bounded::new(file);
         let elf = ElfFile64::<object::Endianness, _>::parse(&cache).ok()?;
         if elf.sections().any(|section| section.name().is_ok_and(|name| name.starts_with(BUN_SECTIONS))) {
             return Some(Self::Bun);
@@ -50,7 +53,7 @@ impl Runtime {
         }
         let (begin, size) = elf.section_by_name(".rodata")?.file_range()?;
         let file = cache.into_inner();
-        found(&file, begin, size, DENO_MODULES).ok()?.then_some(Self::Deno)
+        found(&file, begin, size.min(MOST), DENO_MODULES).ok()?.then_some(Self::Deno)
     }
 
     /// Its name, and why it is not covered.
@@ -97,7 +100,8 @@ fn found(file: &File, begin: u64, size: u64, wanted: &[u8]) -> io::Result<bool> 
         // Each block begins where the one before it may have cut off what is wanted.
         let length = (size - done).min(BLOCK + wanted.len() as u64);
         block.resize(usize::try_from(length).map_err(io::Error::other)?, 0);
-        file.read_exact_at(&mut block, begin + done)?;
+        let at = begin.checked_add(done).ok_or(io::ErrorKind::InvalidData)?;
+        file.read_exact_at(&mut block, at)?;
         if contains(&block, wanted) {
             return Ok(true);
         }

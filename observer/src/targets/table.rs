@@ -272,13 +272,15 @@ impl<A: Attacher> Table<A> {
         }
     }
 
-    /// Detaches from the cgroup of this path if it is still the one with this id.
+    /// Detaches from the cgroup of this path if it is still the one with this id. The path may begin above the hierarchy
+    /// that the agent sees.
     pub(super) fn leave_if(&mut self, path: &Path, id: u64, now: Instant) -> bool {
-        let same = self.instances.get(path).is_some_and(|instance| instance.id == id);
-        if same {
-            self.leave(path, now);
-        }
-        same
+        let same = |known: &&PathBuf| path.ends_with(known.strip_prefix("/").unwrap_or(known));
+        let mut with_id =
+            self.instances.iter().filter(|(_, instance)| instance.id == id).map(|(known, _)| known);
+        let Some(known) = with_id.find(same).cloned() else { return false };
+        self.leave(&known, now);
+        true
     }
 
     /// A cgroup that was made once and is used again and again shows a restart only by running empty between.

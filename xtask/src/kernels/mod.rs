@@ -2,6 +2,7 @@
 //! Needs no root and changes nothing outside the target folder; what was fetched is kept there.
 
 mod boot;
+mod document;
 mod emulator;
 mod image;
 mod package;
@@ -46,6 +47,9 @@ const USUAL: &[&str] = &["6.1", "6.12"];
 /// The one that containers are tried on.
 const FULL: &str = "6.12";
 
+/// Starts of the agent that docs/kernels.md tells of, at the least.
+const DOCUMENTED_STARTS: u32 = 50;
+
 /// Starts of the agent in `cargo xtask test`.
 const FEW_STARTS: u32 = 3;
 
@@ -57,6 +61,10 @@ const STARTED_WITHIN: Duration = Duration::from_secs(40);
 /// Tries the kernels of these `versions`, or all, with so many starts of the agent; with `write` docs/kernels.md gets the
 /// results.
 pub(crate) fn kernels(versions: &[String], starts: u32, write: bool) -> Result<()> {
+    ensure!(
+        !write || starts >= DOCUMENTED_STARTS,
+        "the document tells of {DOCUMENTED_STARTS} starts and more"
+    );
     let chosen = choose(versions)?;
     let (emulator, images) = fetch(&chosen)?;
     build::build(&setup::setup(false)?, &["observer", "tests"])?;
@@ -77,7 +85,8 @@ impl Usual {
         Self(usual().and_then(|chosen| fetch(&chosen)))
     }
 
-    /// Tries the two kernels, on what `build` made; where they cannot be had, says so and lets that pass.
+    /// Tries the two kernels, on what `build` made, and compares with docs/kernels.md; where they cannot be had, says so and
+    /// lets that pass.
     pub(crate) fn test(self, toolchain: &Toolchain) -> Result<()> {
         let (emulator, images) = match self.0 {
             Ok(fetched) => fetched,
@@ -89,12 +98,24 @@ impl Usual {
         build::build(toolchain, &["tests"])?;
         let results = run(&emulator, &usual()?, &images, Work::Tests { starts: FEW_STARTS })?;
         println!("{}", table::render(&results));
-        judge(&results)
+        judge(&results)?;
+        document::compare(&results)
     }
 }
 
 fn usual() -> Result<Vec<Kernel>> {
     choose(&USUAL.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// Says so where docs/kernels.md was made from another kernel half. That is no failure: most changes of it change nothing
+/// that a table shows, and what they do on the usual kernels is compared each time.
+pub(crate) fn say_if_out_of_date() -> Result<()> {
+    if !document::is_of_this_kernel_half()? {
+        step::say(
+            "the kernel half has changed since docs/kernels.md was made: `cargo xtask kernels --write` before a release",
+        );
+    }
+    Ok(())
 }
 
 /// Tries containers whose limits are real, on the kernels of these `versions`, or on [`FULL`].

@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Kernel, results::Results};
+use super::{Kernel, document, results::Results};
 use crate::{step, workspace};
 
 /// The document, seen from the workspace's folder, and the markers in it.
-const DOCUMENT: &str = "docs/kernels.md";
+pub(super) const DOCUMENT: &str = "docs/kernels.md";
 const BEGIN: &str = "<!-- begin: cargo xtask kernels --write -->\n";
 const END: &str = "<!-- end: cargo xtask kernels --write -->\n";
 
@@ -115,15 +115,28 @@ fn names<'r>(results: &'r [(Kernel, Results)], of: impl Fn(&'r Results) -> Vec<&
 pub(super) fn write(results: &[(Kernel, Results)]) -> Result<()> {
     let path = workspace::root().join(DOCUMENT);
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let made_from = document::kernel_half()?;
     let day = Command::new("date").args(["--utc", "+%Y-%m-%d"]).output().context("cannot start date")?;
     ensure!(day.status.success(), "date failed");
     let day = String::from_utf8_lossy(&day.stdout);
-    let tables =
-        format!("Last run: {}, with `cargo xtask kernels --write`.\n\n{}", day.trim(), render(results));
+    let tables = format!(
+        "Last run: {}, with `cargo xtask kernels --write`. {}`{made_from}`.\n\n{}",
+        day.trim(),
+        document::MADE_FROM,
+        render(results)
+    );
     let written = replace(&text, &tables).with_context(|| format!("{DOCUMENT} lacks its markers"))?;
     fs::write(&path, written).with_context(|| format!("cannot write {DOCUMENT}"))?;
     step::say(&format!("wrote {DOCUMENT}"));
     Ok(())
+}
+
+/// What is between the markers.
+pub(super) fn read() -> Result<String> {
+    let text = fs::read_to_string(workspace::root().join(DOCUMENT))
+        .with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let between = text.split_once(BEGIN).and_then(|(_, rest)| rest.split_once(END));
+    between.map(|(tables, _)| tables.to_owned()).with_context(|| format!("{DOCUMENT} lacks its markers"))
 }
 
 /// `document` with `text` between its markers.

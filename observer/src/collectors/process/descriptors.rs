@@ -46,7 +46,7 @@ impl Descriptors {
 }
 
 /// Inodes in the lines `tfd: 3 events: 19 data: 3 pos:0 ino:423c56 sdev:9` of an epoll instance.
-fn watched(text: &str) -> impl Iterator<Item = u64> {
+pub(super) fn watched(text: &str) -> impl Iterator<Item = u64> {
     let lines = text.lines().filter(|line| line.starts_with("tfd:"));
     lines.filter_map(|line| {
         let inode = line.split_ascii_whitespace().find_map(|word| word.strip_prefix("ino:"))?;

@@ -3,6 +3,8 @@
 
 mod descriptors;
 pub mod files;
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz;
 mod metrics;
 mod parts;
 mod restarts;

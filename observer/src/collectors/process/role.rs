@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Longest role, in bytes.
-const LONGEST: usize = 40;
+pub(super) const LONGEST: usize = 40;
 
 /// The role of a process, as its program and command line tell it.
 pub(super) fn role_of(directory: &ProcessDirectory, comm: &str, command_line: &[u8]) -> String {

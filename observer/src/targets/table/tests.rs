@@ -94,7 +94,10 @@ fn a_target_that_left_is_detached_at_once_and_lingers() {
     let cgroup = life.host.cgroup("/web");
     life.pass(&[&cgroup]);
     assert!(!life.table.leave_if(&cgroup.path, cgroup.id + 1, life.now), "another cgroup of that path");
-    assert!(life.table.leave_if(&cgroup.path, cgroup.id, life.now));
+    let elsewhere = PathBuf::from("/machine/other");
+    assert!(!life.table.leave_if(&elsewhere, cgroup.id, life.now), "another path");
+    let from_above = PathBuf::from(format!("/machine{}", cgroup.path.display()));
+    assert!(life.table.leave_if(&from_above, cgroup.id, life.now));
     assert!(life.recorder.attached_now().is_empty());
     life.wait(299);
     life.pass(&[]);

@@ -1,0 +1,7 @@
+//! Values of Authorization, and files of secrets: any bytes.
+//! What must hold is in `observer::fuzz`, with the code that reads them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| observer::fuzz::credentials(bytes));

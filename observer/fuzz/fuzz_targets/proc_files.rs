@@ -1,0 +1,7 @@
+//! Files of /proc and of cgroups: any bytes.
+//! What must hold is in `observer::fuzz`, with the code that reads them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| observer::fuzz::proc_files(bytes));
