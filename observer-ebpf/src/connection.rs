@@ -19,8 +19,10 @@ pub const BASED: u8 = 2;
 pub const PEER_FIN: u8 = 4;
 /// `flags`: a segment with the peer's FIN was seen, so `received` reaches up to it at least.
 pub const PEER_FIN_SEEN: u8 = 8;
-/// There was no room for the connection's HTTP when it began; it is not followed.
+/// `flags`: there was no room for the connection's HTTP when it began; it is not followed.
 pub const UNFOLLOWED: u8 = 16;
+/// `flags`: the own FIN passed, so `sent` is final.
+pub const LOCAL_FIN: u8 = 32;
 
 /// `ended` of a connection that no side has begun to close.
 pub const NOT_ENDED: u8 = 0xff;
@@ -41,14 +43,14 @@ pub struct Connection {
     pub made_by: u32,
     /// [`CONNECTING`], [`OPEN`] or [`CLOSED`].
     pub stage: u8,
-    /// [`PREEXISTING`], [`BASED`], [`PEER_FIN`], [`PEER_FIN_SEEN`], [`UNFOLLOWED`].
+    /// [`PREEXISTING`], [`BASED`], [`PEER_FIN`], [`PEER_FIN_SEEN`], [`UNFOLLOWED`], [`LOCAL_FIN`].
     pub flags: u8,
     /// [`CloseReason`] of the side that closed first, [`NOT_ENDED`] before.
     pub ended: u8,
     /// Always zero; the first cache line of the socket's storage ends here, 8 bytes of it are the kernel's. Every packet
     /// reads it, and what follows is written with packets, by the CPU of each direction.
     pub padding: u8,
-    /// Payload bytes sent, each once.
+    /// Payload bytes sent, each once; up to date where [`Connection::sent_up_to`] says so.
     pub sent: u64,
     /// Sequence number of the first byte that `sent` counts.
     pub sent_base: u32,
@@ -56,7 +58,7 @@ pub struct Connection {
     pub retransmitted_base: u32,
     /// Always zero, to the end of the line.
     pub padding_of_sent: [u64; 6],
-    /// Payload bytes received, each once.
+    /// Payload bytes received, each once; up to date where [`Connection::received_up_to`] says so.
     pub received: u64,
     /// Sequence number of the first byte that `received` counts.
     pub received_base: u32,
@@ -228,6 +230,17 @@ impl Connection {
         }
     }
 
+    /// Payload bytes sent, given the sequence number that the kernel sends next: most segments of HTTP pass without being
+    /// counted here. The FIN, which has a number too, does not.
+    #[inline(always)]
+    pub fn sent_up_to(&self, next: u32) -> u64 {
+        let advance = Self::advance(self.sent_base, self.sent, next);
+        if self.flags & LOCAL_FIN != 0 || advance < 0 {
+            return self.sent;
+        }
+        self.sent + u64::from(advance.cast_unsigned())
+    }
+
     /// Payload bytes received in order, given the next sequence number that the kernel expects. The kernel's
     /// word is final: a segment that completed the handshake passed by on the listener's socket.
     #[inline(always)]
@@ -297,6 +310,18 @@ mod tests {
         assert_eq!(connection.received_up_to(1100), 100);
         connection.segment_received(1100, 100);
         assert_eq!(connection.received_up_to(1300), 300);
+    }
+
+    #[test]
+    fn segments_that_passed_uncounted_are_counted_by_what_the_kernel_sends_next() {
+        let mut connection = open(1000, 0);
+        connection.segment_sent(1000, 100);
+        assert_eq!(connection.sent_up_to(1500), 500);
+        assert_eq!(connection.sent_up_to(1050), 100);
+        connection.segment_sent(1600, 10);
+        assert_eq!(connection.sent_up_to(1610), 610);
+        connection.flags |= LOCAL_FIN;
+        assert_eq!(connection.sent_up_to(1611), 610);
     }
 
     #[test]

@@ -10,7 +10,10 @@ use aya_ebpf::{
     },
     btf_maps::{PerCpuArray, RingBuf, SkStorage},
     cty::c_void,
-    helpers::{bpf_get_socket_cookie, bpf_ringbuf_output, bpf_ringbuf_query, generated::bpf_sk_storage_get},
+    helpers::{
+        bpf_get_socket_cookie, bpf_ringbuf_output, bpf_ringbuf_query, bpf_skb_load_bytes,
+        generated::bpf_sk_storage_get,
+    },
     macros::btf_map,
 };
 use observer_ebpf::{
@@ -18,9 +21,10 @@ use observer_ebpf::{
     http::{
         end,
         exchange::{Exchange, Outcome, SELF_CALL},
-        state::{Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
+        shortcut::{self, START},
+        state::{Http, LOST, NO_REQUEST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage, owner},
     },
-    l7::CELLS,
+    l7::{CELLS, Protocol},
     lost::{Kind, Reason},
     peer::{CloseReason, Direction},
 };
@@ -76,12 +80,49 @@ pub(crate) unsafe fn segment(
     (sequence, payload, length): (u32, u32, u32),
     now_ns: u64,
 ) {
-    let (positions, place) = framer::packed(sequence, length, payload, side(connection, outgoing));
+    let side = side(connection, outgoing);
+    let (positions, place) = framer::packed(sequence, length, payload, side);
     if framer::http_segment(skb, positions, place, now_ns) != 0 {
         return;
     }
     if make(skb, socket, connection, outgoing, sequence) != 0 {
         framer::http_segment(skb, positions, place, now_ns);
+    }
+}
+
+/// Takes a segment of a stream by the shortcut; 0 if it is the framer's. A function of its own: its frame of the stack is
+/// not that of the framer.
+#[inline(never)]
+pub(crate) fn by_shortcut(
+    skb: *mut __sk_buff,
+    http: *mut Http,
+    payload: u32,
+    length: u32,
+    now_ns: u64,
+) -> u32 {
+    let mut start = [0_u64; START / 8];
+    let most = if length > START as u32 { START as u32 } else { length };
+    // The verifier sees 1..=START by the mask.
+    let most = (most.wrapping_sub(1) & (START as u32 - 1)) + 1;
+    // SAFETY: `start` has room for the most that is loaded; the storage lives as long as its socket, which the running
+    // program holds.
+    unsafe {
+        if bpf_skb_load_bytes(skb.cast(), payload, start.as_mut_ptr().cast(), most) != 0
+            || !shortcut::take(&mut (*http).shortcut, start, length, now_ns, STALL_NS.load())
+        {
+            return 0;
+        }
+        let protocol = if (*http).upgraded != 0 { Protocol::WebSocket } else { Protocol::Http };
+        count_bytes(protocol, length);
+    }
+    1
+}
+
+#[inline(always)]
+fn count_bytes(protocol: Protocol, length: u32) {
+    if let Some(bytes) = L7_BYTES.get_ptr_mut(protocol as u32) {
+        // SAFETY: a valid cell of this CPU.
+        unsafe { *bytes += u64::from(length) };
     }
 }
 
@@ -94,9 +135,7 @@ pub(crate) unsafe fn taken(http: *mut Http, side: u32, length: u32) {
     // SAFETY: the caller's.
     unsafe {
         count_loss(http, side);
-        if let Some(bytes) = L7_BYTES.get_ptr_mut((*http).protocol(side) as u32) {
-            *bytes += u64::from(length);
-        }
+        count_bytes((*http).protocol(side), length);
     }
 }
 
@@ -140,16 +179,19 @@ fn make(
     unsafe {
         let http = &mut *made;
         http.exchange.target = connection.peer.target;
+        http.exchange.index = NO_REQUEST;
         http.exchange.direction = connection.peer.direction;
+        let serves = connection.peer.direction == Direction::Inbound as u8;
+        http.owner = owner(connection.peer.target, serves);
         // Zero of an inbound connection, like all of its peer.
         http.exchange.port = connection.peer.port;
         http.exchange.id = bpf_get_socket_cookie(skb.cast());
         http.stall_ns = STALL_NS.load();
         if ends::calls_itself(skb, socket.cast(), connection.peer.target) != 0 {
-            http.flags = SELF_CALL;
+            http.flags = SELF_CALL as u8;
         }
         if let Some(early) = early::early(skb) {
-            http.early = early.length;
+            http.early = early.length as u16;
         }
         http.halves[(incoming_side & 1) as usize].next = connection.received_base;
         http.halves[(outgoing_side & 1) as usize].next = connection.sent_base;

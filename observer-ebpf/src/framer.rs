@@ -3,11 +3,15 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
 use observer_ebpf::http::{
-    Calls, body, events, head, resync, segments,
-    state::{Half, Http},
+    Calls, body, events, head, resync, segments, shortcut,
+    state::{Half, Http, REQUEST, RESPONSE},
 };
 
-use crate::{early, exchanges};
+use crate::{
+    early, exchanges,
+    offsets::{ABSENT, TCP_RCV_NXT, TCP_SND_NXT},
+    sockets,
+};
 
 /// A packet as the framer sees it.
 pub(crate) struct Packet {
@@ -110,6 +114,11 @@ functions! {
     fn http_steps(packet, side, offset, end, payload; payload) {
         segments::steps(&packet, side, offset, end)
     } else end;
+    /// [`segments::rest`]
+    fn http_rest(packet, side, offset, end, payload; payload) {
+        segments::rest(&packet, side, offset, end);
+        end
+    } else end;
     /// [`segments::step`]
     fn http_step(packet, side, offset, end, payload; payload) {
         segments::step(&packet, side, offset, end)
@@ -163,6 +172,54 @@ pub(crate) fn packed(sequence: u32, length: u32, payload: u32, side: u32) -> (u6
     (u64::from(length) << 32 | u64::from(sequence), payload << 1 | side & 1)
 }
 
+/// Takes a segment that is a whole chunk of a stream, or with which a message begins: nearly all of them. The
+/// connection's own state is not looked up. 0 if it has to go the long way, by way of the connection's state: at least
+/// once a second. `place` tells in its last bit whether the segment is outgoing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn http_shortcut(skb: *mut __sk_buff, positions: u64, place: u32, now_ns: u64) -> u32 {
+    let (sequence, length, payload) = (positions as u32, (positions >> 32) as u32, place >> 1);
+    if TCP_SND_NXT.load() == ABSENT || TCP_RCV_NXT.load() == ABSENT {
+        return 0;
+    }
+    let Some(packet) = packet(skb, payload) else { return 0 };
+    let http = packet.http();
+    let owner = http.owner;
+    if !is_recent(http, now_ns) || owner >> 1 != sockets::target() {
+        return 0;
+    }
+    // What a server sends is the response, and what a client receives.
+    let side = if owner & 1 == place & 1 { RESPONSE } else { REQUEST };
+    if side == RESPONSE && http.shortcut.open != shortcut::CLOSED {
+        if http.shortcut.next != sequence {
+            return 0;
+        }
+        return exchanges::by_shortcut(skb, http, payload, length, now_ns);
+    }
+    if !segments::is_next_message(http, side, sequence) {
+        return 0;
+    }
+    let half = &mut http.halves[(side & 1) as usize];
+    half.now_ns = now_ns;
+    half.next = sequence.wrapping_add(length);
+    let goes_on = http_lines(skb, side, 0, length, payload);
+    if goes_on < length {
+        http_rest(skb, side, goes_on, length, payload);
+    }
+    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    unsafe { exchanges::taken(packet.http, side, length) };
+    1
+}
+
+/// Units of 2^20 ns, 1.0003 s: a little more than the interval at which round-trip times are sampled.
+const LONG_WAY_EVERY: u32 = 954;
+
+/// Whether the connection has had a segment go the long way within the last second.
+#[inline(always)]
+fn is_recent(http: &Http, now_ns: u64) -> bool {
+    ((now_ns >> 20) as u32).wrapping_sub(http.long_way) <= LONG_WAY_EVERY
+}
+
 /// [`segments::segment`], and counts what became of it; 0 if the connection has no state yet.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -171,6 +228,9 @@ pub(crate) extern "C" fn http_segment(skb: *mut __sk_buff, positions: u64, place
     let Some(packet) = packet(skb, place >> 1) else { return 0 };
     if packet.http().early != 0 {
         early::take_early(&packet);
+    }
+    if !is_recent(packet.http(), now_ns) {
+        packet.http().long_way = (now_ns >> 20) as u32;
     }
     segments::segment(&packet, side, sequence, length, now_ns);
     // SAFETY: the storage lives as long as its socket, which the running program holds.

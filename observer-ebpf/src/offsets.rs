@@ -21,6 +21,8 @@ offsets! {
     SOCK_ERR,
     /// `tcp_sock.rcv_nxt`, u32.
     TCP_RCV_NXT,
+    /// `tcp_sock.snd_nxt`, u32.
+    TCP_SND_NXT,
     /// `tcp_sock.total_retrans`, u32.
     TCP_TOTAL_RETRANS,
     /// `cgroup.root`, pointer to `cgroup_root`.

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use observer_ebpf::{
-    connection::{BASED, CONNECTING, Connection, PEER_FIN_SEEN, is_open, peer_key},
+    connection::{BASED, CONNECTING, Connection, LOCAL_FIN, PEER_FIN_SEEN, is_open, peer_key},
     histogram::SHORT_NS,
     peer::Direction,
 };
@@ -19,7 +19,7 @@ use crate::{
     count::add,
     early,
     ends::{has_listener, is_listener, remote_address},
-    exchanges, peers, sockets,
+    exchanges, framer, peers, sockets,
 };
 
 /// IANA's number of TCP.
@@ -27,6 +27,7 @@ pub(crate) const TCP: u32 = 6;
 /// `AF_INET`, include/linux/socket.h.
 pub(crate) const INET: u32 = 2;
 const FIN: u8 = 1;
+const SYN: u8 = 2;
 /// A connection's round-trip time is sampled at most this often.
 const RTT_INTERVAL_NS: i64 = 1_000_000_000;
 /// The result that lets a packet pass.
@@ -53,6 +54,11 @@ fn receive(skb: *mut __sk_buff) -> Option<()> {
     if segment.payload == 0 && segment.flags & FIN == 0 {
         return None;
     }
+    // SAFETY: reads the clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    if by_shortcut(skb, &segment, false, now_ns) {
+        return Some(());
+    }
     let Some((socket, connection)) = connection(skb) else {
         // SAFETY: a field of the program's context.
         let socket = unsafe { (*skb).__bindgen_anon_2.sk };
@@ -69,8 +75,6 @@ fn receive(skb: *mut __sk_buff) -> Option<()> {
     if segment.flags & FIN != 0 {
         connection.flags |= PEER_FIN_SEEN;
     }
-    // SAFETY: reads the clock.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
     payload_passed(socket, connection, &segment, now_ns);
     // SAFETY: the context's socket, not null, and its state.
     unsafe {
@@ -91,6 +95,10 @@ fn send(skb: *mut __sk_buff) -> Option<()> {
     if segment.payload == 0 && segment.flags & FIN == 0 {
         return None;
     }
+    let now_ns = departure(skb);
+    if by_shortcut(skb, &segment, true, now_ns) {
+        return Some(());
+    }
     let (socket, connection) = connection(skb)?;
     let mut first = segment.sequence;
     if connection.stage == CONNECTING {
@@ -99,7 +107,9 @@ fn send(skb: *mut __sk_buff) -> Option<()> {
         connection.sent_base = first;
     }
     connection.segment_sent(first, segment.payload);
-    let now_ns = departure(skb);
+    if segment.flags & FIN != 0 {
+        connection.flags |= LOCAL_FIN;
+    }
     payload_passed(socket, connection, &segment, now_ns);
     // SAFETY: the context's socket, not null, and its state.
     unsafe {
@@ -118,6 +128,19 @@ fn send(skb: *mut __sk_buff) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Lets most segments of HTTP be framed with one look-up of a socket's storage. The connection's own state is left behind:
+/// its bytes are those that the kernel knows of (`Connection::sent_up_to`, `received_up_to`), and its round-trip time is
+/// sampled once a second, when no segment goes this way.
+#[inline(always)]
+fn by_shortcut(skb: *mut __sk_buff, segment: &Segment, outgoing: bool, now_ns: u64) -> bool {
+    if segment.payload == 0 || segment.flags & (FIN | SYN) != 0 {
+        return false;
+    }
+    let (positions, place) =
+        framer::packed(segment.sequence, segment.payload, segment.offset, u32::from(outgoing));
+    framer::http_shortcut(skb, positions, place, now_ns) != 0
 }
 
 /// When a packet is sent: TCP has read the clock for it and notes on the packet when it may go, which is the same

@@ -33,7 +33,7 @@ use observer_ebpf::{
 use crate::{
     count::{add, lost},
     early, exchanges,
-    offsets::{SOCK_ERR, TCP_RCV_NXT, TCP_TOTAL_RETRANS, member},
+    offsets::{SOCK_ERR, TCP_RCV_NXT, TCP_SND_NXT, TCP_TOTAL_RETRANS, member},
     peers,
 };
 
@@ -230,8 +230,18 @@ fn socket_state(ctx: BtfTracePointContext) -> i32 {
 /// What the kernel knows of a connection at its end; `None` where this kernel does not tell.
 struct End {
     error: u32,
+    sent: Option<u32>,
     received: Option<u32>,
     retransmitted: Option<u32>,
+}
+
+impl End {
+    /// Payload bytes sent and received, each once.
+    #[inline(always)]
+    fn bytes(&self, connection: &Connection) -> (u64, u64) {
+        let sent = self.sent.map_or(connection.sent, |next| connection.sent_up_to(next));
+        (sent, self.received.map_or(connection.received, |next| connection.received_up_to(next)))
+    }
 }
 
 /// # Safety
@@ -242,10 +252,11 @@ unsafe fn end_of(socket: *mut c_void) -> End {
     unsafe {
         let tcp = bpf_skc_to_tcp_sock(socket).cast_const().cast::<u8>();
         if tcp.is_null() {
-            return End { error: 0, received: None, retransmitted: None };
+            return End { error: 0, sent: None, received: None, retransmitted: None };
         }
         End {
             error: member(tcp, &SOCK_ERR).unwrap_or(0),
+            sent: member(tcp, &TCP_SND_NXT),
             received: member(tcp, &TCP_RCV_NXT),
             retransmitted: member(tcp, &TCP_TOTAL_RETRANS),
         }
@@ -289,11 +300,8 @@ fn state_changed(
         let now_ns = bpf_ktime_get_ns();
         exchanges::closed(socket, connection, close_reason, now_ns);
         if connection.flags & BASED != 0 {
-            let received = match end.received {
-                Some(next) => connection.received_up_to(next),
-                None => connection.received,
-            };
-            add(&raw mut (*totals).sent, connection.sent);
+            let (sent, received) = end.bytes(connection);
+            add(&raw mut (*totals).sent, sent);
             add(&raw mut (*totals).received, received);
             add(&raw mut (*totals).retransmitted, u64::from(retransmitted));
         }
@@ -340,11 +348,7 @@ extern "C" fn socket_walk(ctx: *const WalkContext) -> i32 {
         };
         if (*value).flags & BASED != 0 {
             let end = end_of(socket);
-            open.sent = (*value).sent;
-            open.received = match end.received {
-                Some(next) => (*value).received_up_to(next),
-                None => (*value).received,
-            };
+            (open.sent, open.received) = end.bytes(&*value);
             open.retransmitted = end.retransmitted.unwrap_or(0).wrapping_sub((*value).retransmitted_base);
         }
         // A full buffer makes the kernel call again for the same socket.

@@ -3,7 +3,7 @@
 use super::{
     body,
     exchange::{Body, Outcome},
-    length,
+    length, shortcut,
     state::{CLOSING, Http, REQUEST, RESPONSE, Stage, kept},
 };
 
@@ -24,6 +24,7 @@ pub fn fin(http: &mut Http, side: u32, now_ns: u64) -> bool {
 /// The connection ended, and `outcome` says by whom. Whether something is to be sent by the response half.
 #[inline(always)]
 pub fn closed(http: &mut Http, outcome: Outcome, now_ns: u64) -> bool {
+    shortcut::settle(http);
     let stage = http.halves[RESPONSE as usize].stage;
     if http.outstanding() == 0 || stage == Stage::Opaque as u8 || stage == Stage::Resync as u8 {
         return false;

@@ -106,12 +106,7 @@ pub fn happened(http: &mut Http) {
         exchange.event_ns = now_ns;
     } else {
         let gap_ns = now_ns.wrapping_sub(exchange.last_event_ns);
-        let mut bucket = 0;
-        for bound in GAP_NS {
-            // One more where the gap is longer, without a branch: before Linux 6.8 the verifier followed both ways of each.
-            bucket += (bound.wrapping_sub(gap_ns) >> 63) as usize;
-        }
-        if let Some(count) = exchange.gaps.get_mut(bucket) {
+        if let Some(count) = exchange.gaps.get_mut(gap_bucket(gap_ns)) {
             *count += 1;
         }
         exchange.gap_sum_ns += gap_ns;
@@ -120,6 +115,20 @@ pub fn happened(http: &mut Http) {
         }
     }
     exchange.last_event_ns = now_ns;
+}
+
+/// Buckets of gaps.
+pub const GAP_BUCKETS: usize = GAP_NS.len() + 1;
+
+/// The bucket that a gap belongs to.
+#[inline(always)]
+pub fn gap_bucket(gap_ns: u64) -> usize {
+    let mut bucket = 0;
+    for bound in GAP_NS {
+        // One more where the gap is longer, without a branch: before Linux 6.8 the verifier followed both ways of each.
+        bucket += (bound.wrapping_sub(gap_ns) >> 63) as usize;
+    }
+    bucket
 }
 
 /// The opcode that closes, RFC 6455 section 5.5.1.

@@ -194,7 +194,7 @@ fn status_line(http: &mut Http, end: u32) -> u32 {
         return FOREIGN;
     }
     half.status = (hundreds * 100 + tens * 10 + ones) as u16;
-    if http.outstanding() > 0 {
+    if http.answers_latest() || http.outstanding() > 0 {
         return MESSAGE;
     }
     http.answered_unseen(RESPONSE);

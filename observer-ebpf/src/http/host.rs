@@ -6,7 +6,7 @@ use core::cell::{Ref, RefCell, UnsafeCell};
 use super::{
     Calls, body, end, events,
     exchange::{Exchange, Outcome, RequestAhead},
-    head, resync, segments,
+    head, resync, segments, shortcut,
     state::{Half, Http, LOST, REQUEST, RESPONSE, SEND_AHEAD, SEND_EXCHANGE, Stage},
 };
 
@@ -61,6 +61,9 @@ impl Connection {
     pub fn segment(&self, side: u32, sequence: u32, payload: &[u8], now_ns: u64) {
         payload.clone_into(&mut self.payload.borrow_mut());
         let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        if side == RESPONSE && self.by_shortcut(sequence, payload, now_ns) {
+            return;
+        }
         segments::segment(self, side, sequence, length, now_ns);
         self.note_loss();
     }
@@ -102,6 +105,23 @@ impl Connection {
     /// The connection's state.
     pub fn state(&self) -> &Http {
         self.http()
+    }
+
+    fn by_shortcut(&self, sequence: u32, payload: &[u8], now_ns: u64) -> bool {
+        let http = self.http();
+        let stall_ns = http.stall_ns;
+        if http.shortcut.open == shortcut::CLOSED || http.shortcut.next != sequence {
+            return false;
+        }
+        let mut start = [0; shortcut::START];
+        for (to, from) in start.iter_mut().zip(payload) {
+            *to = *from;
+        }
+        let words = core::array::from_fn(|index| {
+            u64::from_le_bytes(core::array::from_fn(|byte| start[index * 8 + byte]))
+        });
+        let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        shortcut::take(&mut http.shortcut, words, length, now_ns, stall_ns)
     }
 
     fn note_loss(&self) {

@@ -4,6 +4,7 @@
 use super::{
     body,
     exchange::{self, Body},
+    names,
     state::{
         AHEAD_SENT, BAD, CHUNKED, CODED, ENCODED, EVENTS, Http, LENGTH, LINES_OF_JSON, LOST, REQUEST,
         SEND_AHEAD, Stage, WAITING, WEBSOCKET, keep, kept,
@@ -58,8 +59,8 @@ pub fn begin_response(http: &mut Http) {
     keep(&mut http.begun, responses.wrapping_add(1));
     let exchange = &mut http.exchange;
     clear_response(exchange);
-    exchange.flags = http.flags;
-    if kept(&http.sent_ahead) & 1 << (responses & (WAITING - 1)) != 0 {
+    exchange.flags = http.flags.into();
+    if exchange.index != responses && kept(&http.sent_ahead) & 1 << (responses & (WAITING - 1)) != 0 {
         exchange.flags |= exchange::AHEAD;
         exchange.index = responses;
         exchange.path_length = 0;
@@ -72,14 +73,19 @@ pub fn begin_response(http: &mut Http) {
 /// RFC 9112 section 6.3 in its order.
 #[inline(always)]
 fn response_head_ended(http: &mut Http, head: u16) {
-    let responses = kept(&http.responses);
-    let bit = 1_u64 << (responses & (WAITING - 1));
     let half = &mut http.halves[1];
     let status = half.status;
     if status < 200 && status != 101 {
         half.stage = Stage::Start as u8;
         return;
     }
+    let (tunnel, bodiless) = if http.answers_latest() {
+        (http.exchange.method == names::CONNECT, http.exchange.method == names::HEAD)
+    } else {
+        let bit = 1_u64 << (kept(&http.responses) & (WAITING - 1));
+        (kept(&http.tunnels) & bit != 0, kept(&http.bodiless) & bit != 0)
+    };
+    let half = &mut http.halves[1];
     let started_ns = half.started_ns;
     begin_response(http);
     let Http { exchange, halves, .. } = http;
@@ -95,12 +101,12 @@ fn response_head_ended(http: &mut Http, head: u16) {
         http.upgraded = 1;
         return;
     }
-    if status == 101 || (kept(&http.tunnels) & bit != 0 && status < 300) {
+    if status == 101 || (tunnel && status < 300) {
         body::message_ended(http, 1);
         http.give_up();
         return;
     }
-    if kept(&http.bodiless) & bit != 0 || status == 204 || status == 304 {
+    if bodiless || status == 204 || status == 304 {
         body::message_ended(http, 1);
         return;
     }

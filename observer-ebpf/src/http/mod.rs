@@ -14,6 +14,7 @@ pub mod length;
 pub mod names;
 pub mod resync;
 pub mod segments;
+pub mod shortcut;
 pub mod state;
 pub mod words;
 

@@ -67,7 +67,7 @@ pub fn adopt(http: &mut Http) {
     length::clear_response(exchange);
     exchange.started_ns = now_ns;
     exchange.index = requests;
-    exchange.flags = PREEXISTING | http.flags;
+    exchange.flags = PREEXISTING | u16::from(http.flags);
     exchange.path_length = 0;
     keep(&mut exchange.request_ns, 0);
     keep(&mut exchange.request_bytes, 0);

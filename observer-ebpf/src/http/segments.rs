@@ -2,7 +2,7 @@
 //! What comes ahead of a hole waits as an interval; where framing needed bytes that never came in order, it is lost.
 
 use super::{
-    Calls, body, events,
+    Calls, body, events, shortcut,
     state::{
         AHEAD, COUNTING_GUESS, FRESH, FRESH_NEXT, GUESSING, Half, Http, Interval, LOST, MID_LINE, REQUEST,
         RESPONSE, Stage, keep, kept,
@@ -14,9 +14,22 @@ const STEPS: u32 = 64;
 /// Calls of [`steps`] for one segment: heads of 64 KiB, and 64 KiB of small chunks, need fewer.
 const ROUNDS: u32 = 24;
 
-/// Takes a segment of `length` bytes at `sequence`.
+/// Takes a segment of `length` bytes at `sequence` that is none of the shortcut's.
 #[inline(always)]
 pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
+    if side & 1 == RESPONSE {
+        shortcut::settle(calls.http());
+    }
+    in_any_order(calls, side, sequence, length, now_ns);
+    let half = &mut calls.http().halves[(side & 1) as usize];
+    half.long_way = half.next;
+    if side & 1 == RESPONSE {
+        shortcut::open(calls.http());
+    }
+}
+
+#[inline(always)]
+fn in_any_order<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_ns: u64) {
     let http = calls.http();
     http.halves[(side & 1) as usize].now_ns = now_ns;
     let half = &mut http.halves[(side & 1) as usize];
@@ -51,6 +64,21 @@ pub fn segment<C: Calls>(calls: &C, side: u32, sequence: u32, length: u32, now_n
     }
 }
 
+/// The most bytes that may pass behind one segment that went the long way: positions are told from each other up to 2^30.
+const MOST_BEHIND: u32 = 1 << 29;
+
+/// Whether a message begins with the segment at `sequence`, and nothing is to be done before its head is read.
+#[inline(always)]
+pub fn is_next_message(http: &Http, side: u32, sequence: u32) -> bool {
+    let half = &http.halves[(side & 1) as usize];
+    half.next == sequence
+        && half.stage == Stage::Start as u8
+        && half.waiting == 0
+        && sequence.wrapping_sub(half.long_way) < MOST_BEHIND
+        && http.early == 0
+        && http.upgraded == 0
+}
+
 /// Frames the segment's bytes from `offset` to `end`.
 #[inline(always)]
 fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
@@ -58,7 +86,14 @@ fn advance<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
         body::segment_of_body(calls.http());
     }
     // Nearly every segment takes one step.
-    let mut offset = first_step(calls, side, offset, end);
+    let offset = first_step(calls, side, offset, end);
+    rest(calls, side, offset, end);
+}
+
+/// Frames what the first step left, from `offset` to `end`.
+#[inline(always)]
+pub fn rest<C: Calls>(calls: &C, side: u32, offset: u32, end: u32) {
+    let mut offset = offset;
     let mut round = 0;
     while round < ROUNDS && offset < end {
         offset = calls.steps(side, offset, end);

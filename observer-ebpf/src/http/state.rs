@@ -1,7 +1,10 @@
 //! What is kept of a connection's HTTP: the exchange under way, and for each direction where framing stands.
 //! Its only users are this module's steps, one direction at a time; each direction writes only its own half.
 
-use super::exchange::{Exchange, RequestAhead};
+use super::{
+    exchange::{Exchange, RequestAhead},
+    shortcut::Shortcut,
+};
 use crate::l7::Protocol;
 
 /// The half of the bytes that flow from client to server.
@@ -165,7 +168,9 @@ pub struct Half {
     /// How many of `ahead` are in use.
     pub waiting: u8,
     /// Padding.
-    pub padding: [u8; 6],
+    pub padding: [u8; 2],
+    /// [`Half::next`] when a segment last went the long way.
+    pub long_way: u32,
     /// Where the line at hand begins in the window, 0 where it is skipped. In memory as `number` is.
     pub line: u32,
     /// Where the first line ends, 0 while it has not. In memory as `number` is.
@@ -196,6 +201,15 @@ pub struct Half {
     pub padding_of_window: [u8; WINDOW_PADDING],
 }
 
+/// [`Exchange::index`] before the first request.
+pub const NO_REQUEST: u32 = u32::MAX;
+
+/// The number of a target, and whether its end of the connection is the server's, in one number.
+#[inline(always)]
+pub const fn owner(target: u32, serves: bool) -> u32 {
+    target << 1 | serves as u32
+}
+
 /// What the storage of a socket holds before its value on the value's first cache line: a pointer
 /// (`struct bpf_local_storage_data`, `include/linux/bpf_local_storage.h`).
 const STORAGE_HEADER: usize = 8;
@@ -206,14 +220,16 @@ const STORAGE_HEADER: usize = 8;
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Http {
-    /// When the client sent its FIN, 0 while it has not.
-    pub client_closed_ns: u64,
-    /// From when on a gap is a stall, in nanoseconds.
-    pub stall_ns: u64,
+    /// What passed without the framer.
+    pub shortcut: Shortcut,
+    /// The target's number and the role that it has, as [`owner`] puts them together.
+    pub owner: u32,
+    /// When a segment last went the long way, in units of 2^20 ns.
+    pub long_way: u32,
     /// Bytes of the request that came before the connection's socket was made, not framed yet.
-    pub early: u32,
+    pub early: u16,
     /// What all exchanges of the connection have in [`Exchange::flags`].
-    pub flags: u16,
+    pub flags: u8,
     /// The connection became a WebSocket.
     pub upgraded: u8,
     /// The connection was open before the agent attached, and what is under way may be older too.
@@ -222,10 +238,8 @@ pub struct Http {
     pub unexpected: u8,
     /// A request was lost whose answer is to pass before the next is taken for one.
     pub awaiting: u8,
-    /// The connection began like TLS.
+    /// The connection began like TLS. The first cache line ends behind it.
     pub tls: u8,
-    /// Padding to the end of the first cache line.
-    pub padding: [u8; 29],
     /// Requests whose response has no body, by the low bits of their number.
     pub bodiless: u64,
     /// Requests that were sent ahead, likewise.
@@ -234,15 +248,21 @@ pub struct Http {
     pub tunnels: u64,
     /// Requests seen. Only the request half changes it.
     pub requests: u32,
+    /// Padding, always zero.
+    pub padding_of_number: u32,
+    /// When the client sent its FIN, 0 while it has not.
+    pub client_closed_ns: u64,
     /// Padding to the end of the line.
-    pub padding_of_requests: [u8; 36],
+    pub padding_of_requests: [u8; 24],
     /// Responses ended. Only the response half changes it.
     pub responses: u32,
     /// Responses ended when the latest one began, and one more: the response's part of the exchange is that of the
     /// request at hand if this is `responses` and one more. Only the response half changes it.
     pub begun: u32,
+    /// From when on a gap is a stall, in nanoseconds.
+    pub stall_ns: u64,
     /// Padding to the end of the line.
-    pub padding_of_responses: [u8; 56],
+    pub padding_of_responses: [u8; 48],
     /// The exchange under way, or the last one.
     pub exchange: Exchange,
     /// Padding to the end of the line.
@@ -318,16 +338,25 @@ fn masked(position: u32) -> usize {
 }
 
 impl Http {
-    /// Nothing seen yet; what the kernel half's storage is when it is made.
+    /// Nothing seen yet.
     pub const EMPTY: Self = {
         // SAFETY: integers and arrays of them only, of which zero is a value.
-        unsafe { core::mem::zeroed() }
+        let mut empty: Self = unsafe { core::mem::zeroed() };
+        empty.exchange.index = NO_REQUEST;
+        empty
     };
 
     /// Requests that are not answered to the end.
     #[inline(always)]
     pub fn outstanding(&self) -> u32 {
         kept(&self.requests).wrapping_sub(kept(&self.responses))
+    }
+
+    /// Whether the next response is that to the request in [`Http::exchange`]: then nothing else needs to be read of what
+    /// the request half, often on another CPU, has written.
+    #[inline(always)]
+    pub fn answers_latest(&self) -> bool {
+        kept(&self.exchange.index) == kept(&self.responses)
     }
 
     /// Whether the response at hand has begun, so that the response's part of the exchange is its own.

@@ -16,6 +16,7 @@ struct Wanted {
 const WANTED: &[Wanted] = &[
     Wanted { global: "SOCK_ERR", structure: "sock", member: "sk_err", size: 4 },
     Wanted { global: "TCP_RCV_NXT", structure: "tcp_sock", member: "rcv_nxt", size: 4 },
+    Wanted { global: "TCP_SND_NXT", structure: "tcp_sock", member: "snd_nxt", size: 4 },
     Wanted { global: "TCP_TOTAL_RETRANS", structure: "tcp_sock", member: "total_retrans", size: 4 },
     Wanted { global: "CGROUP_ROOT", structure: "cgroup", member: "root", size: 8 },
     Wanted { global: "ROOT_HIERARCHY_ID", structure: "cgroup_root", member: "hierarchy_id", size: 4 },
