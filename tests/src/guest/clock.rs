@@ -52,7 +52,11 @@ pub fn test() -> Result<String> {
     jump(-JUMPS[0])?;
     judge(&ahead?, now as f64)?;
     let log = agent.process().output();
-    ensure!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    // What an old kernel refuses is said at the start.
+    let complains = |line: &str| {
+        (line.contains("WARN") || line.contains("ERROR")) && !line.contains("this kernel refuses a program")
+    };
+    ensure!(!log.lines().any(complains), "{log}");
     agent.stop()?;
     Ok(format!("{} jumps of an hour or two", jumps.load(Ordering::Relaxed)))
 }
