@@ -149,7 +149,7 @@ fn a_container_s_figures_are_those_of_proc_and_its_cgroup() -> Result<()> {
         assert!((seen - value).abs() <= value.abs() * 1e-12, "{name}: {value} in the files, {seen} told");
     }
     assert!((known["chat_container_memory_limit_bytes"] - MEMORY_LIMIT as f64).abs() < 0.5);
-    assert!(known["chat_process_cpu_seconds_total user"] > 0.0 && known["chat_process_open_fds"] > 3.0);
+    assert!(known["chat_process_cpu_seconds_total user"] > 0.0 && known["chat_process_open_fds"] >= 3.0);
 
     let metrics = agent.scrape()?;
     let id = daemon.inspect("figures", "{{.Id}}")?;
