@@ -1,5 +1,5 @@
-//! The agent is killed at random moments, and stopped, while applications are under full load: they notice nothing, and no
-//! count is wrong. `cargo xtask faults` does the same for long.
+//! The agent is killed at random moments, and stopped, while applications are under full load: none of their calls fails,
+//! and no count is wrong. `cargo xtask faults` does the same for long, and looks for stalls too.
 
 use std::{path::Path, time::Duration};
 
@@ -10,7 +10,7 @@ use tests::faults::{kills, pause};
 const FAULTS: &str = env!("CARGO_BIN_EXE_faults");
 
 #[test]
-fn an_application_under_full_load_does_not_notice_that_the_agent_is_killed_twenty_times() -> Result<()> {
+fn no_call_of_an_application_under_full_load_fails_when_the_agent_is_killed_twenty_times() -> Result<()> {
     kills::run(Path::new(FAULTS), 20, 7).map(drop)
 }
 

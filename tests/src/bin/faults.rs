@@ -55,7 +55,7 @@ fn faults(arguments: &Arguments) -> Result<()> {
                 pause::run(&own, Duration::from_secs(stopped))?;
             }
             if kills > 0 {
-                kills::run(&own, kills, seed)?;
+                kills::run(&own, kills, seed)?.judge_stalls()?;
             }
             Ok(())
         }

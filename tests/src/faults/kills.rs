@@ -104,6 +104,7 @@ impl Outcome {
         (slow, rounds.map(|round| round.ended - round.began).sum())
     }
 
+    /// No call failed, and no agent complained.
     fn judge(&self) -> Result<()> {
         self.before_others.require_no_failure()?;
         self.saturated.require_no_failure()?;
@@ -114,6 +115,12 @@ impl Outcome {
                 round.output
             );
         }
+        Ok(())
+    }
+
+    /// No more stalls over 10 ms of the server that runs before others than the machine has by itself, but for chance. Judged
+    /// in the long run alone, which has a machine for itself.
+    pub fn judge_stalls(&self) -> Result<()> {
         let ((stalls, seconds), (of_machine, seconds_without)) =
             (self.stalls(Kind::Agent), self.stalls(Kind::Busy));
         let most = most_by_chance(of_machine.len() as f64 * seconds / seconds_without);
@@ -199,12 +206,12 @@ mod tests {
 
     #[test]
     fn stalls_in_each_start_of_an_agent_fail_and_those_of_the_machine_do_not() {
-        outcome(0, 0).judge().unwrap();
-        outcome(1, 1).judge().unwrap();
+        outcome(0, 0).judge_stalls().unwrap();
+        outcome(1, 1).judge_stalls().unwrap();
         assert_eq!(outcome(2, 1).stalls(Kind::Agent).0.len(), 10);
-        let error = outcome(1, 0).judge().unwrap_err().to_string();
+        let error = outcome(1, 0).judge_stalls().unwrap_err().to_string();
         assert!(error.contains("12.0"), "{error}");
-        outcome(4, 1).judge().unwrap_err();
+        outcome(4, 1).judge_stalls().unwrap_err();
     }
 
     #[test]
