@@ -17,12 +17,6 @@ pub const PREEXISTING: u8 = 1;
 pub const BASED: u8 = 2;
 /// `flags`: the TCP state says that the peer's FIN was received in order, so it took one sequence number.
 pub const PEER_FIN: u8 = 4;
-/// `flags`: a segment with the peer's FIN was seen, so `received` reaches up to it at least.
-pub const PEER_FIN_SEEN: u8 = 8;
-/// `flags`: there was no room for the connection's HTTP when it began; it is not followed.
-pub const UNFOLLOWED: u8 = 16;
-/// `flags`: the own FIN passed, so `sent` is final.
-pub const LOCAL_FIN: u8 = 32;
 
 /// `ended` of a connection that no side has begun to close.
 pub const NOT_ENDED: u8 = 0xff;
@@ -43,27 +37,33 @@ pub struct Connection {
     pub made_by: u32,
     /// [`CONNECTING`], [`OPEN`] or [`CLOSED`].
     pub stage: u8,
-    /// [`PREEXISTING`], [`BASED`], [`PEER_FIN`], [`PEER_FIN_SEEN`], [`UNFOLLOWED`], [`LOCAL_FIN`].
+    /// [`PREEXISTING`], [`BASED`], [`PEER_FIN`]; only programs that run under the socket's lock set one. What a packet tells
+    /// has a byte of its own below: two CPUs that each set a bit of one byte can lose either.
     pub flags: u8,
     /// [`CloseReason`] of the side that closed first, [`NOT_ENDED`] before.
     pub ended: u8,
-    /// Always zero; the first cache line of the socket's storage ends here, 8 bytes of it are the kernel's. Every packet
-    /// reads it, and what follows is written with packets, by the CPU of each direction.
-    pub padding: u8,
+    /// 1 where there was no room for the connection's HTTP when it began, so it is not followed. The first cache line of the
+    /// socket's storage ends here, 8 bytes of it are the kernel's. Every packet reads it, and what follows is written with
+    /// packets, by the CPU of each direction.
+    pub unfollowed: u8,
     /// Payload bytes sent, each once; up to date where [`Connection::sent_up_to`] says so.
     pub sent: u64,
     /// Sequence number of the first byte that `sent` counts.
     pub sent_base: u32,
     /// Retransmitted segments before the agent attached.
     pub retransmitted_base: u32,
+    /// 1 where the own FIN passed, so `sent` is final.
+    pub local_fin: u8,
     /// Always zero, to the end of the line.
-    pub padding_of_sent: [u64; 6],
+    pub padding_of_sent: [u8; 47],
     /// Payload bytes received, each once; up to date where [`Connection::received_up_to`] says so.
     pub received: u64,
     /// Sequence number of the first byte that `received` counts.
     pub received_base: u32,
+    /// 1 where a segment with the peer's FIN was seen, so `received` reaches up to it at least.
+    pub peer_fin: u8,
     /// Always zero.
-    pub padding_of_received: u32,
+    pub padding_of_received: [u8; 3],
 }
 
 const _: () = assert!(size_of::<Connection>() == 136);
@@ -157,9 +157,11 @@ impl Connection {
             stage,
             flags: 0,
             ended: NOT_ENDED,
-            padding: 0,
-            padding_of_sent: [0; 6],
-            padding_of_received: 0,
+            unfollowed: 0,
+            local_fin: 0,
+            padding_of_sent: [0; 47],
+            peer_fin: 0,
+            padding_of_received: [0; 3],
         }
     }
 
@@ -235,7 +237,7 @@ impl Connection {
     #[inline(always)]
     pub fn sent_up_to(&self, next: u32) -> u64 {
         let advance = Self::advance(self.sent_base, self.sent, next);
-        if self.flags & LOCAL_FIN != 0 || advance < 0 {
+        if self.local_fin != 0 || advance < 0 {
             return self.sent;
         }
         self.sent + u64::from(advance.cast_unsigned())
@@ -246,7 +248,7 @@ impl Connection {
     #[inline(always)]
     pub fn received_up_to(&self, next: u32) -> u64 {
         let mut advance = Self::advance(self.received_base, self.received, next);
-        if self.flags & PEER_FIN_SEEN != 0 {
+        if self.peer_fin != 0 {
             advance = advance.min(0);
         } else if self.flags & PEER_FIN != 0 {
             advance -= 1;
@@ -320,7 +322,7 @@ mod tests {
         assert_eq!(connection.sent_up_to(1050), 100);
         connection.segment_sent(1600, 10);
         assert_eq!(connection.sent_up_to(1610), 610);
-        connection.flags |= LOCAL_FIN;
+        connection.local_fin = 1;
         assert_eq!(connection.sent_up_to(1611), 610);
     }
 
@@ -339,7 +341,7 @@ mod tests {
         connection.state_changed(state::CLOSE_WAIT);
         assert_eq!(connection.received_up_to(1051), 50);
         connection.segment_received(1050, 0);
-        connection.flags |= PEER_FIN_SEEN;
+        connection.peer_fin = 1;
         assert_eq!(connection.received_up_to(1051), 50);
     }
 
@@ -347,7 +349,7 @@ mod tests {
     fn a_fin_that_came_before_the_data_in_front_of_it_is_no_data() {
         let mut connection = open(0, 1000);
         connection.segment_received(1010, 0);
-        connection.flags |= PEER_FIN_SEEN;
+        connection.peer_fin = 1;
         assert_eq!(connection.received_up_to(1000), 0);
         assert_eq!(connection.received_up_to(1011), 10);
     }

@@ -17,7 +17,7 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use observer_ebpf::{
-    connection::{Connection, PREEXISTING, UNFOLLOWED},
+    connection::{Connection, PREEXISTING},
     http::{
         end,
         exchange::{Exchange, Outcome, SELF_CALL},
@@ -156,7 +156,7 @@ fn make(
     outgoing: bool,
     sequence: u32,
 ) -> u32 {
-    if connection.flags & UNFOLLOWED != 0 {
+    if connection.unfollowed != 0 {
         return 0;
     }
     let mut made: *mut Http = ptr::null_mut();
@@ -170,7 +170,7 @@ fn make(
         }
     }
     if made.is_null() {
-        connection.flags |= UNFOLLOWED;
+        connection.unfollowed = 1;
         lost(Kind::Exchange, Reason::MapFull);
         return 0;
     }
@@ -191,7 +191,7 @@ fn make(
             http.flags = SELF_CALL as u8;
         }
         if let Some(early) = early::early(skb) {
-            http.early = early.length as u16;
+            http.halves[REQUEST as usize].early = early.length as u16;
         }
         http.halves[(incoming_side & 1) as usize].next = connection.received_base;
         http.halves[(outgoing_side & 1) as usize].next = connection.sent_base;

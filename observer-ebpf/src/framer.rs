@@ -8,7 +8,7 @@ use observer_ebpf::http::{
 };
 
 use crate::{
-    early, exchanges,
+    early, exchanges, guard,
     offsets::{ABSENT, TCP_RCV_NXT, TCP_SND_NXT},
     sockets,
 };
@@ -29,7 +29,7 @@ impl Calls for Packet {
 
     #[inline(always)]
     fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool {
-        if self.http().early != 0 {
+        if self.http().halves[REQUEST as usize].early != 0 {
             return http_early(self.skb, offset, position) != 0;
         }
         // SAFETY: the window has room for the most that is loaded behind the most that is carried.
@@ -184,12 +184,31 @@ pub(crate) extern "C" fn http_shortcut(skb: *mut __sk_buff, positions: u64, plac
     }
     let Some(packet) = packet(skb, payload) else { return 0 };
     let http = packet.http();
-    let owner = http.owner;
+    let (owner, outgoing) = (http.owner, place & 1);
     if !is_recent(http, now_ns) || owner >> 1 != sockets::target() {
         return 0;
     }
     // What a server sends is the response, and what a client receives.
-    let side = if owner & 1 == place & 1 { RESPONSE } else { REQUEST };
+    let side = if owner & 1 == outgoing { RESPONSE } else { REQUEST };
+    if outgoing != 0 {
+        return shortcut_of(&packet, side, sequence, length, now_ns);
+    }
+    let guard = &raw mut *http.guard(side);
+    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    unsafe {
+        if !guard::enter(guard) {
+            return 0;
+        }
+        let taken = shortcut_of(&packet, side, sequence, length, now_ns);
+        guard::leave(guard);
+        taken
+    }
+}
+
+/// The two shortcuts, for whoever has the half.
+#[inline(always)]
+fn shortcut_of(packet: &Packet, side: u32, sequence: u32, length: u32, now_ns: u64) -> u32 {
+    let (skb, payload, http) = (packet.skb, packet.payload, packet.http());
     if side == RESPONSE && http.shortcut.open != shortcut::CLOSED {
         if http.shortcut.next != sequence {
             return 0;
@@ -212,12 +231,12 @@ pub(crate) extern "C" fn http_shortcut(skb: *mut __sk_buff, positions: u64, plac
 }
 
 /// Units of 2^20 ns, 1.0003 s: a little more than the interval at which round-trip times are sampled.
-const LONG_WAY_EVERY: u32 = 954;
+const LONG_WAY_EVERY: u16 = 954;
 
 /// Whether the connection has had a segment go the long way within the last second.
 #[inline(always)]
 fn is_recent(http: &Http, now_ns: u64) -> bool {
-    ((now_ns >> 20) as u32).wrapping_sub(http.long_way) <= LONG_WAY_EVERY
+    ((now_ns >> 20) as u16).wrapping_sub(http.long_way) <= LONG_WAY_EVERY
 }
 
 /// [`segments::segment`], and counts what became of it; 0 if the connection has no state yet.
@@ -226,16 +245,36 @@ fn is_recent(http: &Http, now_ns: u64) -> bool {
 pub(crate) extern "C" fn http_segment(skb: *mut __sk_buff, positions: u64, place: u32, now_ns: u64) -> u32 {
     let (sequence, length, side) = (positions as u32, (positions >> 32) as u32, place & 1);
     let Some(packet) = packet(skb, place >> 1) else { return 0 };
-    if packet.http().early != 0 {
-        early::take_early(&packet);
+    let http = packet.http();
+    let serves = http.owner & 1 != 0;
+    if serves == (side == RESPONSE) {
+        take(&packet, side, sequence, length, now_ns);
+        return 1;
+    }
+    let guard = &raw mut *http.guard(side);
+    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    unsafe {
+        // To the framer, a segment that does not get the half is one that never came.
+        if guard::wait(guard) {
+            take(&packet, side, sequence, length, now_ns);
+            guard::leave(guard);
+        }
+    }
+    1
+}
+
+/// Takes a segment the long way, for whoever has the half.
+#[inline(always)]
+fn take(packet: &Packet, side: u32, sequence: u32, length: u32, now_ns: u64) {
+    if packet.http().halves[REQUEST as usize].early != 0 {
+        early::take_early(packet);
     }
     if !is_recent(packet.http(), now_ns) {
-        packet.http().long_way = (now_ns >> 20) as u32;
+        packet.http().long_way = (now_ns >> 20) as u16;
     }
-    segments::segment(&packet, side, sequence, length, now_ns);
+    segments::segment(packet, side, sequence, length, now_ns);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
     unsafe { exchanges::taken(packet.http, side, length) };
-    1
 }
 
 impl Packet {

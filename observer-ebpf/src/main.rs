@@ -26,6 +26,7 @@ mod early;
 mod ends;
 mod exchanges;
 mod framer;
+mod guard;
 mod nodejs;
 mod offsets;
 mod ooms;

@@ -10,7 +10,7 @@ use aya_ebpf::{
     programs::SkBuffContext,
 };
 use observer_ebpf::{
-    connection::{BASED, CONNECTING, Connection, LOCAL_FIN, PEER_FIN_SEEN, is_open, peer_key},
+    connection::{BASED, CONNECTING, Connection, is_open, peer_key},
     histogram::SHORT_NS,
     peer::Direction,
 };
@@ -73,7 +73,7 @@ fn receive(skb: *mut __sk_buff) -> Option<()> {
     }
     connection.segment_received(segment.sequence, segment.payload);
     if segment.flags & FIN != 0 {
-        connection.flags |= PEER_FIN_SEEN;
+        connection.peer_fin = 1;
     }
     payload_passed(socket, connection, &segment, now_ns);
     // SAFETY: the context's socket, not null, and its state.
@@ -108,7 +108,7 @@ fn send(skb: *mut __sk_buff) -> Option<()> {
     }
     connection.segment_sent(first, segment.payload);
     if segment.flags & FIN != 0 {
-        connection.flags |= LOCAL_FIN;
+        connection.local_fin = 1;
     }
     payload_passed(socket, connection, &segment, now_ns);
     // SAFETY: the context's socket, not null, and its state.

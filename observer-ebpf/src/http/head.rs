@@ -7,7 +7,7 @@ use super::{
     length,
     names::FIELDS,
     state::{
-        BAD, CARRY, DATA, FRAMING_LINE, FRESH, Half, LINES, LOAD, LOST, POSITIONS, REQUEST, RESPONSE,
+        BAD, CARRY, DATA, FRAMING_LINE, FRESH, Half, Http, LINES, LOAD, LOST, POSITIONS, REQUEST, RESPONSE,
         SKIPPING, Stage, keep, kept,
     },
     words::{LOWER, between, first, last, matches},
@@ -133,7 +133,7 @@ fn start<C: Calls>(calls: &C, side: u32, cut: bool) -> bool {
             // A handshake record of TLS (RFC 8446 section 5.1).
             let is_tls = half.byte(line) == 22 && half.byte(line + 1) == 3;
             http.tls = u8::from(is_tls);
-            http.give_up();
+            foreign(http, side);
             return false;
         }
         if cut {
@@ -155,9 +155,19 @@ fn start<C: Calls>(calls: &C, side: u32, cut: bool) -> bool {
         half.stage = Stage::Resync as u8;
         half.carried = 0;
     } else {
-        http.give_up();
+        foreign(http, side);
     }
     false
+}
+
+/// Gives up on what is not HTTP. Behind messages that were, framing may have gone wrong, so that counts as a loss.
+#[inline(always)]
+fn foreign(http: &mut Http, side: u32) {
+    let messages = if side & 1 == REQUEST { kept(&http.requests) } else { kept(&http.responses) };
+    if messages != 0 {
+        http.halves[(side & 1) as usize].flags |= LOST;
+    }
+    http.give_up();
 }
 
 /// Finds the lines of the window up to the empty one, and leaves [`Half::end`] behind that. Those that may matter are noted

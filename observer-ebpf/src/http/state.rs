@@ -27,7 +27,7 @@ pub const WINDOW: usize = POSITIONS as usize + 24;
 /// Lines of a window that may be of a field in [`super::names::FIELDS`].
 pub const LINES: usize = 8;
 /// What brings a [`Half`] to the end of a cache line.
-const WINDOW_PADDING: usize = 40;
+const WINDOW_PADDING: usize = 32;
 /// Segments ahead of a hole that are remembered.
 pub const AHEAD: usize = 4;
 /// Requests that may wait for their answers: their marks are bits of a word.
@@ -141,14 +141,14 @@ impl Interval {
 pub struct Half {
     /// Bytes before the end of the body, chunk or payload at hand.
     pub remaining: u64,
-    /// The body's length as its head tells it.
-    pub length: u64,
     /// The clock at the segment at hand; monotonic kernel clock, nanoseconds.
     pub now_ns: u64,
     /// When the message's first byte came.
     pub started_ns: u64,
     /// A number that is being read; in memory so that the verifier takes all of its values for one.
     pub number: u64,
+    /// How many CPUs have or want the half, of [`REQUEST`] alone: see [`Http::guard`].
+    pub guard: u32,
     /// The sequence number of the next byte.
     pub next: u32,
     /// Bytes of an unfinished line, at [`DATA`] of the window.
@@ -167,10 +167,12 @@ pub struct Half {
     pub send: u8,
     /// How many of `ahead` are in use.
     pub waiting: u8,
-    /// Padding.
-    pub padding: [u8; 2],
+    /// Bytes of the request that came before the connection's socket was made, not framed yet.
+    pub early: u16,
     /// [`Half::next`] when a segment last went the long way.
     pub long_way: u32,
+    /// Padding to the end of the line, always zero.
+    pub padding: u32,
     /// Where the line at hand begins in the window, 0 where it is skipped. In memory as `number` is.
     pub line: u32,
     /// Where the first line ends, 0 while it has not. In memory as `number` is.
@@ -183,14 +185,16 @@ pub struct Half {
     pub value: u32,
     /// Where the bytes in the window end. In memory as `number` is.
     pub filled: u32,
-    /// Where the framing of the segment at hand pauses, 0 before it has begun.
-    pub stop: u32,
     /// A place among `ahead`. In memory as `number` is.
     pub place: u32,
     /// How many of `lines` are in use, or would be.
     pub count: u32,
+    /// The body's length as its head tells it.
+    pub length: u64,
     /// Lines of the window to be read: beginning, end in the upper half, and [`super::head::FOLDED`].
     pub lines: [u32; LINES],
+    /// Where the framing of the segment at hand pauses, 0 before it has begun.
+    pub stop: u32,
     /// Segments ahead of a hole.
     pub ahead: [Interval; AHEAD],
     /// The one of them that framing has come to. In memory as `number` is.
@@ -224,10 +228,10 @@ pub struct Http {
     pub shortcut: Shortcut,
     /// The target's number and the role that it has, as [`owner`] puts them together.
     pub owner: u32,
-    /// When a segment last went the long way, in units of 2^20 ns.
-    pub long_way: u32,
-    /// Bytes of the request that came before the connection's socket was made, not framed yet.
-    pub early: u16,
+    /// How many CPUs have or want the half of the responses, where it is the one that is received.
+    pub response_guard: u32,
+    /// When a segment last went the long way, in units of 2^20 ns; nobody minds that it repeats after 19 hours.
+    pub long_way: u16,
     /// What all exchanges of the connection have in [`Exchange::flags`].
     pub flags: u8,
     /// The connection became a WebSocket.
@@ -357,6 +361,14 @@ impl Http {
     #[inline(always)]
     pub fn answers_latest(&self) -> bool {
         kept(&self.exchange.index) == kept(&self.responses)
+    }
+
+    /// How many CPUs have or want the half that is received. Packets are received outside of their socket's lock: a sender on
+    /// the same host that moves to another CPU has its packets received on both. Each lies on a line that is written with
+    /// the half's segments anyway.
+    #[inline(always)]
+    pub fn guard(&mut self, side: u32) -> &mut u32 {
+        if side & 1 == RESPONSE { &mut self.response_guard } else { &mut self.halves[0].guard }
     }
 
     /// Whether the response at hand has begun, so that the response's part of the exchange is its own.

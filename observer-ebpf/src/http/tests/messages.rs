@@ -124,6 +124,18 @@ fn what_could_be_read_in_two_ways_is_not_read_at_all() {
 }
 
 #[test]
+fn bytes_that_are_no_message_behind_one_that_was_are_a_loss() {
+    const NOTHING: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+    for foreign in [b"\x16\x03\x01\x02".as_slice(), b"*1\r\n$4\r\nPING\r\n"] {
+        for side in [REQUEST, RESPONSE] {
+            let connection = Connection::whole(GET, NOTHING);
+            connection.segment(side, next(&connection, side), foreign, 3);
+            assert_eq!((connection.exchanges().len(), connection.lost()), (1, 1), "of side {side}");
+        }
+    }
+}
+
+#[test]
 fn bytes_of_other_protocols_are_no_request() {
     for bytes in [
         b"\x16\x03\x01\x02\x00\x01\x00".as_slice(),
