@@ -3,7 +3,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_load_bytes};
 use observer_ebpf::http::{
-    Calls, body, events, head, resync, segments, shortcut,
+    Calls, alone, body, events, head, resync, segments, shortcut,
     state::{Half, Http, REQUEST, RESPONSE},
 };
 
@@ -190,19 +190,17 @@ pub(crate) extern "C" fn http_shortcut(skb: *mut __sk_buff, positions: u64, plac
     }
     // What a server sends is the response, and what a client receives.
     let side = if owner & 1 == outgoing { RESPONSE } else { REQUEST };
-    if outgoing != 0 {
-        return shortcut_of(&packet, side, sequence, length, now_ns);
-    }
-    let guard = &raw mut *http.guard(side);
+    let guard = &raw mut *alone::guard(http, side);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
-    unsafe {
-        if !guard::enter(guard) {
-            return 0;
-        }
-        let taken = shortcut_of(&packet, side, sequence, length, now_ns);
-        guard::leave(guard);
-        taken
+    if outgoing == 0 && !unsafe { guard::enter(guard) } {
+        return 0;
     }
+    let taken = shortcut_of(&packet, side, sequence, length, now_ns);
+    if outgoing == 0 {
+        // SAFETY: as above.
+        unsafe { guard::leave(guard) };
+    }
+    taken
 }
 
 /// The two shortcuts, for whoever has the half.
@@ -225,6 +223,7 @@ fn shortcut_of(packet: &Packet, side: u32, sequence: u32, length: u32, now_ns: u
     if goes_on < length {
         http_rest(skb, side, goes_on, length, payload);
     }
+    alone::check(packet.http(), side, now_ns);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
     unsafe { exchanges::taken(packet.http, side, length) };
     1
@@ -247,18 +246,17 @@ pub(crate) extern "C" fn http_segment(skb: *mut __sk_buff, positions: u64, place
     let Some(packet) = packet(skb, place >> 1) else { return 0 };
     let http = packet.http();
     let serves = http.owner & 1 != 0;
-    if serves == (side == RESPONSE) {
-        take(&packet, side, sequence, length, now_ns);
+    let incoming = serves != (side == RESPONSE);
+    let guard = &raw mut *alone::guard(http, side);
+    // To the framer, a segment that does not get the half is one that never came.
+    // SAFETY: the storage lives as long as its socket, which the running program holds.
+    if incoming && !unsafe { guard::wait(guard) } {
         return 1;
     }
-    let guard = &raw mut *http.guard(side);
-    // SAFETY: the storage lives as long as its socket, which the running program holds.
-    unsafe {
-        // To the framer, a segment that does not get the half is one that never came.
-        if guard::wait(guard) {
-            take(&packet, side, sequence, length, now_ns);
-            guard::leave(guard);
-        }
+    take(&packet, side, sequence, length, now_ns);
+    if incoming {
+        // SAFETY: as above.
+        unsafe { guard::leave(guard) };
     }
     1
 }
@@ -273,6 +271,7 @@ fn take(packet: &Packet, side: u32, sequence: u32, length: u32, now_ns: u64) {
         packet.http().long_way = (now_ns >> 20) as u16;
     }
     segments::segment(packet, side, sequence, length, now_ns);
+    alone::check(packet.http(), side, now_ns);
     // SAFETY: the storage lives as long as its socket, which the running program holds.
     unsafe { exchanges::taken(packet.http, side, length) };
 }

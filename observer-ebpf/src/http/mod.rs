@@ -1,6 +1,7 @@
 //! HTTP/1.x, its streams and WebSockets: where messages begin and end, and when.
 //! Transport-independent: fed with bytes and their positions, by packets here and by TLS plaintext later.
 
+pub mod alone;
 pub mod body;
 pub mod end;
 pub mod events;

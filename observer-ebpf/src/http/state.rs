@@ -147,7 +147,7 @@ pub struct Half {
     pub started_ns: u64,
     /// A number that is being read; in memory so that the verifier takes all of its values for one.
     pub number: u64,
-    /// How many CPUs have or want the half, of [`REQUEST`] alone: see [`Http::guard`].
+    /// 1 while a CPU has the half, of [`REQUEST`] alone: see [`super::alone::guard`].
     pub guard: u32,
     /// The sequence number of the next byte.
     pub next: u32,
@@ -228,7 +228,7 @@ pub struct Http {
     pub shortcut: Shortcut,
     /// The target's number and the role that it has, as [`owner`] puts them together.
     pub owner: u32,
-    /// How many CPUs have or want the half of the responses, where it is the one that is received.
+    /// 1 while a CPU has the half of the responses, where that is received: see [`super::alone::guard`].
     pub response_guard: u32,
     /// When a segment last went the long way, in units of 2^20 ns; nobody minds that it repeats after 19 hours.
     pub long_way: u16,
@@ -361,14 +361,6 @@ impl Http {
     #[inline(always)]
     pub fn answers_latest(&self) -> bool {
         kept(&self.exchange.index) == kept(&self.responses)
-    }
-
-    /// How many CPUs have or want the half that is received. Packets are received outside of their socket's lock: a sender on
-    /// the same host that moves to another CPU has its packets received on both. Each lies on a line that is written with
-    /// the half's segments anyway.
-    #[inline(always)]
-    pub fn guard(&mut self, side: u32) -> &mut u32 {
-        if side & 1 == RESPONSE { &mut self.response_guard } else { &mut self.halves[0].guard }
     }
 
     /// Whether the response at hand has begun, so that the response's part of the exchange is its own.
