@@ -111,11 +111,11 @@ pub(crate) fn load_early(packet: &Packet, offset: u32, position: u32) -> u32 {
 /// Frames what came early, before anything else of the connection.
 #[inline(always)]
 pub(crate) fn take_early(packet: &Packet) {
-    let length = u32::from(packet.http().halves[REQUEST as usize].early);
+    let length = u32::from(packet.http().early);
     if let Some(early) = early(packet.skb) {
         packet.http().halves[REQUEST as usize].now_ns = early.now_ns;
         packet.steps(REQUEST, 0, length);
         packet.http().halves[REQUEST as usize].next = early.sequence.wrapping_add(length);
     }
-    packet.http().halves[REQUEST as usize].early = 0;
+    packet.http().early = 0;
 }

@@ -191,7 +191,7 @@ fn make(
             http.flags = SELF_CALL as u8;
         }
         if let Some(early) = early::early(skb) {
-            http.halves[REQUEST as usize].early = early.length as u16;
+            http.early = early.length as u16;
         }
         http.halves[(incoming_side & 1) as usize].next = connection.received_base;
         http.halves[(outgoing_side & 1) as usize].next = connection.sent_base;

@@ -29,7 +29,7 @@ impl Calls for Packet {
 
     #[inline(always)]
     fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool {
-        if self.http().halves[REQUEST as usize].early != 0 {
+        if self.http().early != 0 {
             return http_early(self.skb, offset, position) != 0;
         }
         // SAFETY: the window has room for the most that is loaded behind the most that is carried.
@@ -264,7 +264,7 @@ pub(crate) extern "C" fn http_segment(skb: *mut __sk_buff, positions: u64, place
 /// Takes a segment the long way, for whoever has the half.
 #[inline(always)]
 fn take(packet: &Packet, side: u32, sequence: u32, length: u32, now_ns: u64) {
-    if packet.http().halves[REQUEST as usize].early != 0 {
+    if packet.http().early != 0 {
         early::take_early(packet);
     }
     if !is_recent(packet.http(), now_ns) {

@@ -14,7 +14,7 @@ const TRIES: u32 = 2048;
 /// # Safety
 /// `guard` points into a map's value.
 #[inline(always)]
-pub(crate) unsafe fn enter(guard: *mut u32) -> bool {
+pub(crate) unsafe fn enter(guard: *mut u8) -> bool {
     // SAFETY: the caller's.
     unsafe {
         if ptr::read_volatile(guard) != 0 {
@@ -30,7 +30,7 @@ pub(crate) unsafe fn enter(guard: *mut u32) -> bool {
 /// # Safety
 /// As for [`enter`].
 #[inline(always)]
-pub(crate) unsafe fn wait(guard: *mut u32) -> bool {
+pub(crate) unsafe fn wait(guard: *mut u8) -> bool {
     let mut tries = 0;
     while tries < TRIES {
         // SAFETY: the caller's; the clock is read to pass the time.
@@ -50,7 +50,7 @@ pub(crate) unsafe fn wait(guard: *mut u32) -> bool {
 /// # Safety
 /// As for [`enter`].
 #[inline(always)]
-pub(crate) unsafe fn leave(guard: *mut u32) {
+pub(crate) unsafe fn leave(guard: *mut u8) {
     // SAFETY: the caller's.
     unsafe { ptr::write_volatile(guard, 0) };
 }

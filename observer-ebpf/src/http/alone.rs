@@ -5,7 +5,7 @@ use super::state::{Half, Http, LOST, REQUEST, RESPONSE, Stage, kept};
 
 /// Where a CPU marks that it has the half that is received: on a line that is written with the half's segments anyway.
 #[inline(always)]
-pub fn guard(http: &mut Http, side: u32) -> &mut u32 {
+pub fn guard(http: &mut Http, side: u32) -> &mut u8 {
     if side & 1 == RESPONSE { &mut http.response_guard } else { &mut http.halves[REQUEST as usize].guard }
 }
 

@@ -75,7 +75,7 @@ pub fn is_next_message(http: &Http, side: u32, sequence: u32) -> bool {
         && half.stage == Stage::Start as u8
         && half.waiting == 0
         && sequence.wrapping_sub(half.long_way) < MOST_BEHIND
-        && half.early == 0
+        && http.early == 0
         && http.upgraded == 0
 }
 

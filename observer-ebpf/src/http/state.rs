@@ -27,7 +27,7 @@ pub const WINDOW: usize = POSITIONS as usize + 24;
 /// Lines of a window that may be of a field in [`super::names::FIELDS`].
 pub const LINES: usize = 8;
 /// What brings a [`Half`] to the end of a cache line.
-const WINDOW_PADDING: usize = 32;
+const WINDOW_PADDING: usize = 40;
 /// Segments ahead of a hole that are remembered.
 pub const AHEAD: usize = 4;
 /// Requests that may wait for their answers: their marks are bits of a word.
@@ -141,14 +141,14 @@ impl Interval {
 pub struct Half {
     /// Bytes before the end of the body, chunk or payload at hand.
     pub remaining: u64,
+    /// The body's length as its head tells it.
+    pub length: u64,
     /// The clock at the segment at hand; monotonic kernel clock, nanoseconds.
     pub now_ns: u64,
     /// When the message's first byte came.
     pub started_ns: u64,
     /// A number that is being read; in memory so that the verifier takes all of its values for one.
     pub number: u64,
-    /// 1 while a CPU has the half, of [`REQUEST`] alone: see [`super::alone::guard`].
-    pub guard: u32,
     /// The sequence number of the next byte.
     pub next: u32,
     /// Bytes of an unfinished line, at [`DATA`] of the window.
@@ -167,12 +167,12 @@ pub struct Half {
     pub send: u8,
     /// How many of `ahead` are in use.
     pub waiting: u8,
-    /// Bytes of the request that came before the connection's socket was made, not framed yet.
-    pub early: u16,
+    /// 1 while a CPU has the half, of [`REQUEST`] alone: see [`super::alone::guard`].
+    pub guard: u8,
+    /// Padding, always zero.
+    pub padding: u8,
     /// [`Half::next`] when a segment last went the long way.
     pub long_way: u32,
-    /// Padding to the end of the line, always zero.
-    pub padding: u32,
     /// Where the line at hand begins in the window, 0 where it is skipped. In memory as `number` is.
     pub line: u32,
     /// Where the first line ends, 0 while it has not. In memory as `number` is.
@@ -185,16 +185,14 @@ pub struct Half {
     pub value: u32,
     /// Where the bytes in the window end. In memory as `number` is.
     pub filled: u32,
+    /// Where the framing of the segment at hand pauses, 0 before it has begun.
+    pub stop: u32,
     /// A place among `ahead`. In memory as `number` is.
     pub place: u32,
     /// How many of `lines` are in use, or would be.
     pub count: u32,
-    /// The body's length as its head tells it.
-    pub length: u64,
     /// Lines of the window to be read: beginning, end in the upper half, and [`super::head::FOLDED`].
     pub lines: [u32; LINES],
-    /// Where the framing of the segment at hand pauses, 0 before it has begun.
-    pub stop: u32,
     /// Segments ahead of a hole.
     pub ahead: [Interval; AHEAD],
     /// The one of them that framing has come to. In memory as `number` is.
@@ -228,10 +226,12 @@ pub struct Http {
     pub shortcut: Shortcut,
     /// The target's number and the role that it has, as [`owner`] puts them together.
     pub owner: u32,
-    /// 1 while a CPU has the half of the responses, where that is received: see [`super::alone::guard`].
-    pub response_guard: u32,
     /// When a segment last went the long way, in units of 2^20 ns; nobody minds that it repeats after 19 hours.
     pub long_way: u16,
+    /// Bytes of the request that came before the connection's socket was made, not framed yet.
+    pub early: u16,
+    /// 1 while a CPU has the half of the responses, where that is received: see [`super::alone::guard`].
+    pub response_guard: u8,
     /// What all exchanges of the connection have in [`Exchange::flags`].
     pub flags: u8,
     /// The connection became a WebSocket.
@@ -242,8 +242,10 @@ pub struct Http {
     pub unexpected: u8,
     /// A request was lost whose answer is to pass before the next is taken for one.
     pub awaiting: u8,
-    /// The connection began like TLS. The first cache line ends behind it.
+    /// The connection began like TLS.
     pub tls: u8,
+    /// Padding to the end of the line, always zero.
+    pub padding_of_shortcut: u8,
     /// Requests whose response has no body, by the low bits of their number.
     pub bodiless: u64,
     /// Requests that were sent ahead, likewise.
