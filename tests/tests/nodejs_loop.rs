@@ -36,8 +36,10 @@ const BOUNDS: [(f64, &str); 8] = [
 const WATCHED: Duration = Duration::from_secs(2);
 
 /// What a program tells in the end, in milliseconds.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Done {
+    /// The one in which the program waited for the agent.
+    first: f64,
     blocks: Vec<f64>,
     longest: f64,
 }
@@ -83,8 +85,8 @@ fn every_block_is_in_its_bucket_and_one_that_lasts_shows() -> Result<()> {
     Ok(())
 }
 
-/// Each program is in a block that ends when the test says so. A program that was in it before its loop was probed shows
-/// no block, so each is let into a new one first.
+/// Each program is in a block that ends when the test says so. Whether its loop was probed before that block began is the
+/// machine's affair, and shows: so each is let into a new one first.
 fn watch_the_first_block(agent: &Agent, programs: &mut [(String, Steps)]) -> Result<()> {
     let begun = Instant::now();
     for (_, steps) in programs.iter_mut() {
@@ -110,21 +112,26 @@ fn watch_the_first_block(agent: &Agent, programs: &mut [(String, Steps)]) -> Res
 fn compare(metrics: &Metrics, container: &str, done: &Done) -> Result<()> {
     ensure!(done.blocks.len() == BLOCKS + 1, "{container}: {} blocks", done.blocks.len());
     let all = metrics.sum(&format!("{BUSY}_count"), &[("container", container)]);
-    for (bound, label) in BOUNDS {
-        let shown = all - count_below(metrics, container, label);
-        let longer = |than: f64| done.blocks.iter().filter(|block| **block > than).count() as f64;
-        // A turn is a little longer than the block in it; how much, a busy machine decides.
-        let (least, most) = (longer(bound), longer(bound - (bound * 0.15).max(4.0)));
-        ensure!(
-            shown > least - 0.5 && shown < most + 0.5,
-            "{container}: {shown} turns of more than {bound} ms, where the program had {least}: {:?}",
-            done.blocks
-        );
-    }
+    let counted = BOUNDS.map(|(_, label)| all - count_below(metrics, container, label));
     let sum = metrics.sum(&format!("{BUSY}_sum"), &[("container", container)]) * 1e3;
-    let told: f64 = done.blocks.iter().sum();
-    ensure!(sum >= told && sum < told * 1.02 + 200.0, "{container}: {sum} ms busy, of blocks {told} ms");
+    let with_the_first = [&[done.first], &*done.blocks].concat();
+    ensure!(
+        fits(&done.blocks, &counted, sum) || fits(&with_the_first, &counted, sum),
+        "{container}: {counted:?} turns longer than {BOUNDS:?}, {sum} ms in all, where the program had {done:?}"
+    );
     let longest = done.blocks.iter().skip(1).copied().fold(0.0, f64::max);
     ensure!(done.longest >= longest - 20.0, "Node.js saw {} ms, the program {longest}", done.longest);
     Ok(())
+}
+
+/// Whether the turns are these blocks, each in its bucket. A turn is a little longer than the block in it; how much, a busy
+/// machine decides.
+fn fits(blocks: &[f64], counted: &[f64], sum: f64) -> bool {
+    let longer = |than: f64| blocks.iter().filter(|block| **block > than).count() as f64;
+    let told: f64 = blocks.iter().sum();
+    BOUNDS.iter().zip(counted).all(|((bound, _), shown)| {
+        let (least, most) = (longer(*bound), longer(bound - (bound * 0.15).max(4.0)));
+        *shown > least - 0.5 && *shown < most + 0.5
+    }) && sum >= told
+        && sum < told * 1.02 + 200.0
 }
