@@ -15,10 +15,10 @@ use crate::{
 
 /// What the agent needs beside the connections' states, with 1,000 targets while it is scraped; measured by the test
 /// `memory_limit`.
-const BESIDES: u64 = 52 << 20;
+const BESIDES: u64 = 60 << 20;
 
 /// With less memory than that, this part of it is for connections.
-const LEAST_PART: u64 = 8;
+const LEAST_PART: u64 = 16;
 
 /// How many connections' HTTP may be followed at once: `configured`, or by the memory limit where that is 0.
 pub(super) fn followed_connections(configured: u32, limit: Option<u64>) -> u64 {
@@ -64,9 +64,9 @@ mod tests {
     #[test]
     fn connections_get_what_the_rest_leaves_of_the_limit() {
         let each = kernel::bytes_of_connection();
-        assert_eq!(followed_connections(0, Some(64 << 20)), (12 << 20) / each);
-        assert_eq!(followed_connections(0, Some(256 << 20)), (204 << 20) / each);
-        assert_eq!(followed_connections(0, Some(32 << 20)), (4 << 20) / each);
+        assert_eq!(followed_connections(0, Some(64 << 20)), (4 << 20) / each);
+        assert_eq!(followed_connections(0, Some(256 << 20)), (196 << 20) / each);
+        assert_eq!(followed_connections(0, Some(32 << 20)), (2 << 20) / each);
         assert_eq!(followed_connections(500, Some(64 << 20)), 500);
         assert!(followed_connections(0, None) > u64::from(u32::MAX));
     }
