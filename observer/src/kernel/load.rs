@@ -19,6 +19,7 @@ use super::{
     btf::{Btf, Named},
     log, offsets,
     programs::{Hook, PROGRAMS, Program, ProgramState},
+    uprobe_multi::UprobeMulti,
 };
 
 /// Where the kernel shows its own type information.
@@ -59,7 +60,7 @@ pub struct Options {
 }
 
 /// Loads every program that this kernel takes.
-pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, Vec<ProgramState>)> {
+pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, UprobeMulti, Vec<ProgramState>)> {
     if !is_built() {
         bail!("this observer was built without its kernel object; build it with `cargo xtask build`");
     }
@@ -83,8 +84,12 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, Vec<ProgramState>)
     let wake_bytes = WAKE_BYTES.min(u64::from(options.exchange_ring_bytes) / 4);
     loader.override_global("WAKE_BYTES", &wake_bytes, true);
     let mut ebpf = loader.load(OBJECT).context("cannot create the kernel half's maps")?;
-    let states = load_programs(&mut ebpf, &kernel_types)?;
-    Ok((ebpf, states))
+    let uprobe_multi = UprobeMulti::load(OBJECT, &ebpf).unwrap_or_else(|error| {
+        tracing::debug!(error = format!("{error:#}"), "Node.js is probed by perf events");
+        UprobeMulti::default()
+    });
+    let states = load_programs(&mut ebpf, &kernel_types, &uprobe_multi)?;
+    Ok((ebpf, uprobe_multi, states))
 }
 
 /// What the kernel's type information says of what programs attach to and of the members that they read.
@@ -117,10 +122,14 @@ pub(super) fn is_built() -> bool {
     !OBJECT.is_empty()
 }
 
-fn load_programs(ebpf: &mut Ebpf, kernel_types: &aya::Btf) -> anyhow::Result<Vec<ProgramState>> {
+fn load_programs(
+    ebpf: &mut Ebpf,
+    kernel_types: &aya::Btf,
+    loaded: &UprobeMulti,
+) -> anyhow::Result<Vec<ProgramState>> {
     let mut found: HashMap<String, &mut aya::programs::Program> =
         ebpf.programs_mut().map(|(name, program)| (name.to_owned(), program)).collect();
-    let results = load_side_by_side(&mut found, kernel_types);
+    let results = load_side_by_side(&mut found, kernel_types, loaded);
     let mut states = Vec::with_capacity(PROGRAMS.len());
     for (program, result) in PROGRAMS.iter().zip(results) {
         let reason = match result {
@@ -144,6 +153,7 @@ fn load_programs(ebpf: &mut Ebpf, kernel_types: &aya::Btf) -> anyhow::Result<Vec
 fn load_side_by_side(
     found: &mut HashMap<String, &mut aya::programs::Program>,
     kernel_types: &aya::Btf,
+    loaded: &UprobeMulti,
 ) -> Vec<anyhow::Result<()>> {
     let mut results: Vec<anyhow::Result<()>> =
         PROGRAMS.iter().map(|_| Err(anyhow!("loading it panicked; please report this"))).collect();
@@ -160,7 +170,10 @@ fn load_side_by_side(
         loop {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let Some((program, found, result)) = next else { return };
-            *result = load_program(found, program, kernel_types);
+            *result = match loaded.descriptor(program.name) {
+                Some(_) => Ok(()),
+                None => load_program(found, program, kernel_types),
+            };
         }
     };
     thread::scope(|scope| {

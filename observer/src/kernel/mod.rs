@@ -20,6 +20,7 @@ mod programs;
 mod records;
 mod ring;
 mod sys;
+mod uprobe_multi;
 mod walk;
 
 use std::{
@@ -52,7 +53,7 @@ pub use self::{
     records::{Read, Records},
     ring::RingReader,
 };
-use self::{exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, walk::Walk};
+use self::{exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, uprobe_multi::UprobeMulti, walk::Walk};
 use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
@@ -72,6 +73,7 @@ pub struct Kernel {
     programs: Mutex<Ebpf>,
     targets: Mutex<TargetNumbers>,
     connections: Mutex<SkStorage<MapData, Connection>>,
+    uprobe_multi: UprobeMulti,
     states: Vec<ProgramState>,
     counts: Counts,
     nodejs: Arc<NodeJs>,
@@ -129,7 +131,7 @@ impl Drop for TargetProcesses {
 impl Kernel {
     /// Loads the kernel half, which observes nothing until the first [`Kernel::attach`].
     pub fn load(options: Options, hierarchy: Hierarchy) -> anyhow::Result<Loaded> {
-        let (mut ebpf, mut states) = load::load(options)?;
+        let (mut ebpf, uprobe_multi, mut states) = load::load(options)?;
         let connections = take(&mut ebpf, "CONNECTIONS")?;
         let Map::SkStorage(connections) = connections else {
             anyhow::bail!("the map CONNECTIONS of the kernel object is no socket storage");
@@ -159,6 +161,7 @@ impl Kernel {
             targets: Mutex::new(TargetNumbers::try_from(take(&mut ebpf, "TARGETS")?)?),
             connections: Mutex::new(SkStorage::try_from(Map::SkStorage(connections))?),
             programs: Mutex::new(ebpf),
+            uprobe_multi,
             states,
             counts,
             nodejs,
@@ -182,7 +185,11 @@ impl Kernel {
     pub fn program_runs(&self) -> Vec<ProgramRuns> {
         let programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         let runs = PROGRAMS.iter().filter_map(|program| {
-            let descriptor = programs.program(program.name)?.fd().ok()?.as_fd().as_raw_fd();
+            let descriptor = match self.uprobe_multi.descriptor(program.name) {
+                Some(descriptor) => descriptor,
+                None => programs.program(program.name)?.fd().ok()?.as_fd(),
+            };
+            let descriptor = descriptor.as_raw_fd();
             // The kernel shows both in the descriptor's entry (kernel/bpf/syscall.c, bpf_prog_show_fdinfo).
             let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).ok()?;
             let number =

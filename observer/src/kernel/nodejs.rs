@@ -2,6 +2,7 @@
 //! A probe is put into a file, by its offset; the kernel keeps it in every process that maps the file.
 
 use std::{
+    os::fd::OwnedFd,
     path::Path,
     sync::{Mutex, PoisonError},
 };
@@ -96,15 +97,27 @@ impl StartedProcesses {
     }
 }
 
+/// A probe in an executable; it is taken away when this is dropped.
+pub enum ProbeLink {
+    /// By a link of the executable's own.
+    Multi(OwnedFd),
+    /// By a perf event, on kernels before 6.6.
+    Perf(UProbeLink),
+}
+
 impl Probes for Kernel {
-    type Links = Vec<UProbeLink>;
+    type Links = Vec<ProbeLink>;
 
     fn probe(&self, file: &Path, points: &[Point]) -> (Self::Links, Vec<(Probe, String)>) {
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut attach = |point: &Point| -> anyhow::Result<UProbeLink> {
-            let uprobe: &mut UProbe = program(&mut programs, point.probe.program())?;
+        let mut attach = |point: &Point| -> anyhow::Result<ProbeLink> {
+            let name = point.probe.program();
+            if let Some(link) = self.uprobe_multi.attach(name, file, point.offset) {
+                return Ok(ProbeLink::Multi(link?));
+            }
+            let uprobe: &mut UProbe = program(&mut programs, name)?;
             let id = uprobe.attach(point.offset, file, UProbeScope::AllProcesses)?;
-            Ok(uprobe.take_link(id)?)
+            Ok(ProbeLink::Perf(uprobe.take_link(id)?))
         };
         let mut links = Vec::with_capacity(points.len());
         let mut refused = Vec::new();

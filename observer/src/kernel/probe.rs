@@ -181,7 +181,7 @@ pub fn programs() -> Vec<Finding> {
         log: false,
     };
     let states = match load::load(options) {
-        Ok((_programs, states)) => states,
+        Ok((.., states)) => states,
         Err(error) => {
             let found = format!("{error:#}");
             return vec![Finding::fail("programs", found, "see the table of kernels in the documentation")];

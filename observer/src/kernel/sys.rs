@@ -19,7 +19,7 @@ const BPF_MAP_DELETE_ELEM: libc::c_int = 3;
 const BPF_PROG_QUERY: libc::c_int = 16;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
-const BPF_LINK_CREATE: libc::c_int = 28;
+pub(super) const BPF_LINK_CREATE: libc::c_int = 28;
 const BPF_ITER_CREATE: libc::c_int = 33;
 /// `BPF_TRACE_ITER` of `enum bpf_attach_type`.
 const TRACE_ITER: u32 = 28;
@@ -78,15 +78,15 @@ struct Element {
     flags: u64,
 }
 
-/// Calls bpf(2); `attributes` is one of the layouts above.
-fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> {
+/// Calls bpf(2); `attributes` is one of the layouts here and in `uprobe_multi`.
+pub(super) fn bpf<T>(command: libc::c_int, attributes: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: `attributes` lives through the call and its size is given; callers below pass pointers in it that
     // do so too.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, ptr::from_mut(attributes), size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn owned(result: libc::c_long) -> OwnedFd {
+pub(super) fn owned(result: libc::c_long) -> OwnedFd {
     // SAFETY: the kernel has just returned it as a new file descriptor, which nothing else owns.
     unsafe { OwnedFd::from_raw_fd(result as libc::c_int) }
 }
