@@ -10,7 +10,7 @@ use crate::{
     agent,
     config::Config,
     confine::{self, Plans},
-    kernel::memory,
+    kernel::{self, memory},
     logging,
 };
 
@@ -23,7 +23,8 @@ const GRACE: Duration = Duration::from_millis(200);
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     memory::keep_little();
     logging::init(&config.log)?;
-    let plans = Plans { low_port: config.listen.is_low_port(), uprobes: config.nodejs.enabled };
+    let perf_probes = config.nodejs.enabled && !kernel::probes_by_links();
+    let plans = Plans { low_port: config.listen.is_low_port(), perf_probes };
     confine::give_up_privileges(plans)?;
     let runtime = runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)

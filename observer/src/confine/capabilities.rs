@@ -36,24 +36,24 @@ pub const IN_THEIR_PLACE: CapabilitySet = CapabilitySet::SYS_ADMIN;
 /// Kept too where the agent is to listen on a port below 1024.
 const LOW_PORT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
-/// Kept too, where it was granted, while executables of Node.js are to be probed: `perf_event_open()` asks for it before it
-/// makes a uprobe (EACCES with `CAP_PERFMON` alone on Linux 6.18).
-const UPROBES: CapabilitySet = CapabilitySet::SYS_ADMIN;
+/// Kept too, where it was granted, while executables of Node.js are to be probed on a kernel before 6.6: `perf_event_open()`
+/// asks for it before it makes a uprobe (EACCES with `CAP_PERFMON` alone).
+const PERF_PROBES: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
 /// What the configuration asks for beside [`NEEDED`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Plans {
     /// To listen on a port below 1024.
     pub low_port: bool,
-    /// To probe executables.
-    pub uprobes: bool,
+    /// To probe executables by perf events.
+    pub perf_probes: bool,
 }
 
 impl Plans {
     fn capabilities(self) -> CapabilitySet {
         let mut set = CapabilitySet::empty();
         set.set(LOW_PORT, self.low_port);
-        set.set(UPROBES, self.uprobes);
+        set.set(PERF_PROBES, self.perf_probes);
         set
     }
 }
@@ -99,8 +99,8 @@ mod tests {
         assert_eq!(kept_of_all.iter().count(), NEEDED.len());
         assert!(!kept_of_all.contains(CapabilitySet::SYS_ADMIN));
         assert_eq!(
-            kept(CapabilitySet::all(), Plans { low_port: true, uprobes: true }),
-            kept_of_all | LOW_PORT | UPROBES
+            kept(CapabilitySet::all(), Plans { low_port: true, perf_probes: true }),
+            kept_of_all | LOW_PORT | PERF_PROBES
         );
     }
 
@@ -109,7 +109,7 @@ mod tests {
         let granted = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN | CapabilitySet::CHOWN;
         assert_eq!(kept(granted, Plans::default()), CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN);
         assert_eq!(
-            kept(CapabilitySet::empty(), Plans { low_port: true, uprobes: true }),
+            kept(CapabilitySet::empty(), Plans { low_port: true, perf_probes: true }),
             CapabilitySet::empty()
         );
     }

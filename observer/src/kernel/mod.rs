@@ -52,6 +52,7 @@ pub use self::{
     programs::{Hook, PROGRAMS, Program, ProgramState},
     records::{Read, Records},
     ring::RingReader,
+    uprobe_multi::is_supported as probes_by_links,
 };
 use self::{exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, uprobe_multi::UprobeMulti, walk::Walk};
 use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};

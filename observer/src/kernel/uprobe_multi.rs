@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    ffi::CString,
+    ffi::{CStr, CString},
     io, mem,
     os::{
         fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -79,6 +79,9 @@ impl UprobeMulti {
     /// Loads the programs of `object` for places in executables, with the maps that `ebpf` has made of the same object; none
     /// where this kernel is older than such links.
     pub(super) fn load(object: &[u8], ebpf: &Ebpf) -> anyhow::Result<Self> {
+        if !is_supported() {
+            return Ok(Self::default());
+        }
         let relocated = relocate(object, ebpf)?;
         let mut programs = BTreeMap::new();
         for (name, program) in &relocated.programs {
@@ -91,9 +94,6 @@ impl UprobeMulti {
             let instructions = &function.with_context(|| format!("{name} has no code"))?.instructions;
             let program = load(name, instructions, &program.license)
                 .with_context(|| format!("this kernel refuses {name}"))?;
-            if programs.is_empty() && !has_links(program.as_fd()) {
-                return Ok(Self::default());
-            }
             programs.insert(name.clone(), Loaded { program, returns });
         }
         Ok(Self(programs))
@@ -139,7 +139,7 @@ const fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-fn load(name: &str, instructions: &[bpf_insn], license: &CString) -> io::Result<OwnedFd> {
+fn load(name: &str, instructions: &[bpf_insn], license: &CStr) -> io::Result<OwnedFd> {
     let mut short = [0; 16];
     for (to, from) in short[..15].iter_mut().zip(name.bytes()) {
         *to = from;
@@ -161,10 +161,13 @@ fn load(name: &str, instructions: &[bpf_insn], license: &CString) -> io::Result<
     bpf(BPF_PROG_LOAD, &mut attributes).map(owned)
 }
 
-/// Whether this kernel makes such links: one that does complains of a folder that it is no file. (Older ones load the
-/// program, and take no notice of how it is to be attached.)
-fn has_links(program: BorrowedFd<'_>) -> bool {
-    let error = link(program, Path::new("/"), 0, false).err().and_then(|error| error.raw_os_error());
+/// Whether this kernel makes such links, tried with a program that does nothing: it complains of a folder that it is no file.
+/// (Kernels before 6.6 load the program, and take no notice of how it is to be attached.)
+pub fn is_supported() -> bool {
+    // `r0 = 0; exit`, Documentation/bpf/standardization/instruction-set.rst.
+    let nothing = [0xb7, 0x95].map(|code| bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off: 0, imm: 0 });
+    let Ok(program) = load("nothing", &nothing, c"GPL") else { return false };
+    let error = link(program.as_fd(), Path::new("/"), 0, false).err().and_then(|error| error.raw_os_error());
     error == Some(libc::EBADF)
 }
 
