@@ -1,13 +1,7 @@
 //! An executable of Node.js that has another name, and an agent that is an ordinary user with the capabilities of the unit
 //! file: it is found by its symbols, and since Linux 6.6 nothing more is needed to probe it.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    path::Path,
-    process::Command,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
@@ -38,7 +32,8 @@ fn unprivileged(path: &Path) -> Command {
 }
 
 fn kernel() -> Result<(u32, u32)> {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
+    let release =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the kernel's release")?;
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
     Ok((numbers.next().context("no version")?, numbers.next().context("no version")?))
 }

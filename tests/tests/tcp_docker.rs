@@ -217,8 +217,7 @@ fn restart(bed: &Bed) -> Result<()> {
     container.truth.wait_equal(&bed.agent, AGAIN)?;
     // Their other end answers at once: a FIN that nobody has acknowledged when Docker takes the container's link away leaves
     // its connection open, and a kernel acknowledges by itself after 40 ms only.
-    let ends: Vec<_> =
-        open.into_iter().map(|client| bed.runtime.spawn(client.ended_by_target())).collect();
+    let ends: Vec<_> = open.into_iter().map(|client| bed.runtime.spawn(client.ended_by_target())).collect();
     bed.daemon.docker(&["restart", "-t", "0", AGAIN])?;
     container.wait_listening(2)?;
     for end in ends {

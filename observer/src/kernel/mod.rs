@@ -54,7 +54,9 @@ pub use self::{
     ring::RingReader,
     uprobe_multi::is_supported as probes_by_links,
 };
-use self::{exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, uprobe_multi::UprobeMulti, walk::Walk};
+use self::{
+    exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, uprobe_multi::UprobeMulti, walk::Walk,
+};
 use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.

@@ -1,7 +1,10 @@
 //! Probes in executables by links of their own kind (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6), which aya does not make.
 //! A probe by perf_event_open(2) holds up whoever runs into it while it is taken away; docs/decisions/0017.
 
-#![expect(clippy::cast_possible_truncation, reason = "counts of instructions and descriptors fit the kernel's fields")]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "counts of instructions and descriptors fit the kernel's fields"
+)]
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -49,6 +52,8 @@ struct ProgramLoad {
     expected_attach_type: u32,
 }
 
+const _: () = assert!(size_of::<ProgramLoad>() == 72);
+
 /// `struct link_create` of `union bpf_attr` with its `uprobe_multi`.
 #[repr(C)]
 struct LinkCreate {
@@ -65,6 +70,8 @@ struct LinkCreate {
     process: u32,
     padding: u32,
 }
+
+const _: () = assert!(size_of::<LinkCreate>() == 64);
 
 /// Loaded programs for places in executables.
 #[derive(Default)]
@@ -165,7 +172,13 @@ fn load(name: &str, instructions: &[bpf_insn], license: &CStr) -> io::Result<Own
 /// (Kernels before 6.6 load the program, and take no notice of how it is to be attached.)
 pub fn is_supported() -> bool {
     // `r0 = 0; exit`, Documentation/bpf/standardization/instruction-set.rst.
-    let nothing = [0xb7, 0x95].map(|code| bpf_insn { code, _bitfield_align_1: [], _bitfield_1: Default::default(), off: 0, imm: 0 });
+    let nothing = [0xb7, 0x95].map(|code| bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: Default::default(),
+        off: 0,
+        imm: 0,
+    });
     let Ok(program) = load("nothing", &nothing, c"GPL") else { return false };
     let error = link(program.as_fd(), Path::new("/"), 0, false).err().and_then(|error| error.raw_os_error());
     error == Some(libc::EBADF)
