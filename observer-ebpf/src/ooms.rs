@@ -36,7 +36,7 @@ fn oom_victim(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// `signal_struct.oom_mm` is set when the kernel picks a process to free memory (`mark_oom_victim`, mm/oom_kill.c). It
+/// `signal_struct.oom_mm` is set when the kernel picks a process to free memory (`mark_oom_victim`, `mm/oom_kill.c`). It
 /// also marks those that were ending anyway, which SIGKILL did not end and which it does not count itself.
 #[inline(always)]
 fn count(ctx: &BtfTracePointContext) -> Option<()> {

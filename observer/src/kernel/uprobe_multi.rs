@@ -1,5 +1,5 @@
 //! Probes in executables by links of their own kind (`BPF_TRACE_UPROBE_MULTI`, Linux 6.6), which aya does not make.
-//! A probe by perf_event_open(2) holds up whoever runs into it while it is taken away; docs/decisions/0017.
+//! A probe by `perf_event_open(2)` holds up whoever runs into it while it is taken away; docs/decisions/0017.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -175,7 +175,7 @@ pub fn is_supported() -> bool {
     let nothing = [0xb7, 0x95].map(|code| bpf_insn {
         code,
         _bitfield_align_1: [],
-        _bitfield_1: Default::default(),
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
         off: 0,
         imm: 0,
     });
