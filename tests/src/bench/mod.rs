@@ -13,7 +13,6 @@ mod chunk;
 mod connections;
 mod exchanges;
 mod idle;
-mod nodejs;
 mod run_time;
 mod start;
 pub mod stream_load;
@@ -67,7 +66,6 @@ pub const GROUPS: &[Group] = &[
     Group { name: "run_time", figures: &run_time::FIGURES, measure: run_time::measure },
     Group { name: "chunk", figures: &chunk::FIGURES, measure: chunk::measure },
     Group { name: "throughput", figures: &throughput::FIGURES, measure: throughput::measure },
-    Group { name: "nodejs", figures: &nodejs::FIGURES, measure: nodejs::measure },
     Group { name: "exchanges", figures: &exchanges::FIGURES, measure: exchanges::measure },
     Group { name: "connections", figures: &connections::FIGURES, measure: connections::measure },
     Group { name: "streams", figures: &streams::FIGURES, measure: streams::measure },

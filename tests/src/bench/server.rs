@@ -4,6 +4,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
@@ -31,7 +32,7 @@ const CONNECTIONS: u32 = 16;
 pub struct Server {
     address: SocketAddr,
     // Before the cgroup, which can only be removed when it is empty.
-    _process: Background,
+    process: Background,
     cgroup: Cgroup,
 }
 
@@ -60,19 +61,29 @@ pub struct Done {
 impl Server {
     /// Starts it and waits until it listens.
     pub fn start() -> Result<Self> {
+        Self::start_by(Path::new("node"))
+    }
+
+    /// As [`Server::start`], by this Node.js.
+    pub fn start_by(node: &Path) -> Result<Self> {
         let cgroup = Cgroup::create("observer-bench")?;
-        let mut process = Background::start(cgroup.command("node").args(["-e", PROGRAM]))
+        let mut process = Background::start(cgroup.command(node).args(["-e", PROGRAM]))
             .context("the benchmark needs Node.js; `cargo xtask setup --tests` installs it")?;
         let port =
             process.wait_for("port", START_WITHIN, |line| line.strip_prefix("listening ")?.parse().ok())?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         check_head(address).context("the server is not the one that figures are made for")?;
-        Ok(Self { address, _process: process, cgroup })
+        Ok(Self { address, process, cgroup })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The file that it runs.
+    pub fn executable(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/exe", self.process.pid()))
     }
 
     /// Its cgroup.
