@@ -15,9 +15,15 @@ pub(crate) fn bench(figures: &[String], write: bool) -> Result<()> {
     workspace::require_root("the benchmark", "bench")?;
     let toolchain = setup::setup(true)?;
     let agent = build::build(&toolchain, &["observer", "tests"])?;
-    let empty = build::empty_object(&toolchain)?;
+    let (empty, floor) = (build::empty_object(&toolchain)?, build::floor_object(&toolchain)?);
     let mut bench = Command::new(workspace::target_dir().join("release/bench"));
-    bench.env("OBSERVER_BIN", agent).arg("--empty-object").arg(empty).args(figures);
+    bench
+        .env("OBSERVER_BIN", agent)
+        .arg("--empty-object")
+        .arg(empty)
+        .arg("--floor-object")
+        .arg(floor)
+        .args(figures);
     if write {
         bench.arg("--write").arg(workspace::root().join(DOCUMENT));
     }

@@ -16,11 +16,14 @@ const KERNEL_HALF: &str = "observer-ebpf";
 /// Programs that do nothing, which the benchmark compares with.
 const EMPTY: &str = "empty";
 
+/// Programs that do what none can do without, for the same.
+const FLOOR: &str = "floor";
+
 /// Another tool's programs, which the end-to-end tests attach beside the agent's.
 const NEIGHBOUR: &str = "neighbour";
 
 /// All objects of the kernel half, for lints.
-pub(crate) const KERNEL_OBJECTS: &[&str] = &[KERNEL_HALF, EMPTY, NEIGHBOUR];
+pub(crate) const KERNEL_OBJECTS: &[&str] = &[KERNEL_HALF, EMPTY, FLOOR, NEIGHBOUR];
 
 /// Builds the object and then `packages` with their programs, optimised; returns the path of the agent.
 /// One cargo run for each package: in a common one cargo would unite the features of their dependencies, and every
@@ -42,6 +45,11 @@ pub(crate) fn kernel_object(toolchain: &Toolchain) -> Result<PathBuf> {
 /// Builds the object with the programs that do nothing; returns its path.
 pub(crate) fn empty_object(toolchain: &Toolchain) -> Result<PathBuf> {
     object(toolchain, "building the empty programs", EMPTY)
+}
+
+/// Builds the object with the programs that do what none can do without; returns its path.
+pub(crate) fn floor_object(toolchain: &Toolchain) -> Result<PathBuf> {
+    object(toolchain, "building the programs that do the least", FLOOR)
 }
 
 /// Builds the object with another tool's programs; returns its path.

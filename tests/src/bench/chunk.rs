@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::{
     Setup,
-    empty::Empty,
     figure::{Budget, Figure, Measured},
+    objects::Object,
     run_time::Runs,
     statistics::Statistics,
     stream_load::{Rate, StreamLoad},
@@ -22,12 +22,19 @@ const ROUNDS: usize = 5;
 const RATE: Rate = Rate { streams: 400, chunks: 100, interval: Duration::from_millis(20) };
 
 /// What this file measures.
-pub(super) static FIGURES: [Figure; 4] = [
+pub(super) static FIGURES: [Figure; 5] = [
     Figure {
         name: "stream_chunk_empty",
         unit: "ns/chunk",
         budget: None,
         about: "All packets of a streamed chunk in the empty programs, statistics included.",
+    },
+    Figure {
+        name: "stream_chunk_floor",
+        unit: "ns/chunk",
+        budget: None,
+        about: "All packets of a streamed chunk in programs that look up the socket's state, load 32 bytes, and do nothing with \
+                them, over the empty programs.",
     },
     Figure {
         name: "stream_chunk_egress",
@@ -52,15 +59,18 @@ pub(super) static FIGURES: [Figure; 4] = [
 /// Measures all figures of this file.
 pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
     let _statistics = Statistics::switch(true)?;
-    let mut runs: [Vec<f64>; 4] = Default::default();
+    let mut runs: [Vec<f64>; 5] = Default::default();
     for _ in 0..ROUNDS {
         setup.go_on()?;
-        let [empty] = empty_round(setup)?;
+        let [empty] = plain_round(&setup.empty)?;
+        setup.go_on()?;
+        let [floor] = plain_round(&setup.floor)?;
         setup.go_on()?;
         let [egress, ingress] = observer_round()?;
         let of = "the observer's program";
         let values = [
             per_chunk(&[empty]),
+            per_chunk(&[floor]) - per_chunk(&[empty]),
             egress.nanoseconds_each(of)?,
             ingress.nanoseconds_each(of)?,
             per_chunk(&[egress, ingress]) - per_chunk(&[empty]),
@@ -72,11 +82,11 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
     Ok(FIGURES.iter().zip(runs).map(|(figure, runs)| figure.measured(runs)).collect())
 }
 
-/// What the empty programs cost together.
-fn empty_round(setup: &Setup) -> Result<[Runs; 1]> {
+/// What both programs of an object cost together.
+fn plain_round(object: &Object) -> Result<[Runs; 1]> {
     let cgroup = Cgroup::create("observer-bench")?;
     let load = StreamLoad::start(&cgroup, RATE)?;
-    let programs = Empty::attach(&setup.empty_object, &cgroup)?;
+    let programs = object.attach(&cgroup)?;
     streamed(load, || Ok([programs.runs()?]))
 }
 

@@ -1,9 +1,9 @@
 //! What the observer costs, measured: groups of figures that are made by one workload.
 //! Timing needs a quiet machine, so nothing here is a test; `cargo xtask bench` runs it.
 
-pub mod empty;
 pub mod figure;
 pub mod machine;
+pub mod objects;
 pub mod report;
 pub mod server;
 pub mod statistics;
@@ -20,23 +20,25 @@ mod streams;
 mod targets;
 mod throughput;
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Result, bail};
 
-use self::figure::{Figure, Measured};
+use self::{
+    figure::{Figure, Measured},
+    objects::Object,
+};
 
 /// What every measurement needs.
 #[derive(Debug)]
 pub struct Setup {
-    /// The object with the programs that do nothing.
-    pub empty_object: PathBuf,
+    /// Programs that do nothing.
+    pub empty: Object,
+    /// Programs that do what none can do without.
+    pub floor: Object,
     /// Set by Ctrl-C.
     pub interrupted: Arc<AtomicBool>,
 }

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 
 use super::{
     Setup,
-    empty::Empty,
     figure::{Budget, Figure, Measured},
+    objects::Object,
     server::{Load, Server},
     statistics::Statistics,
 };
@@ -24,7 +24,7 @@ const ROUNDS: usize = 5;
 const LOAD: Duration = Duration::from_secs(3);
 
 /// What this file measures.
-pub(super) static FIGURES: [Figure; 6] = [
+pub(super) static FIGURES: [Figure; 7] = [
     Figure {
         name: "run_time_empty",
         unit: "ns/packet",
@@ -42,6 +42,13 @@ pub(super) static FIGURES: [Figure; 6] = [
         unit: "ns/packet",
         budget: None,
         about: "A packet from the target.",
+    },
+    Figure {
+        name: "exchange_floor",
+        unit: "ns/exchange",
+        budget: None,
+        about: "All packets of an HTTP request and its answer in programs that look up the socket's state, load 32 bytes, and do \
+                nothing with them, over the empty programs.",
     },
     Figure {
         name: "exchange_over_empty",
@@ -111,37 +118,40 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
     let server = Server::start()?;
     server.warm_up()?;
     let _statistics = Statistics::switch(true)?;
-    let mut runs: [Vec<f64>; 6] = Default::default();
+    let mut runs: [Vec<f64>; 7] = Default::default();
     for _ in 0..ROUNDS {
         setup.go_on()?;
-        let empty = empty_round(setup, &server)?;
+        let empty = plain_round(&setup.empty, &server)?;
         setup.go_on()?;
-        let values = observer_round(&server, &empty)?;
-        for (runs, value) in runs.iter_mut().zip([empty.each].into_iter().chain(values)) {
+        let floor = plain_round(&setup.floor, &server)?;
+        setup.go_on()?;
+        let [ingress, egress, others @ ..] = observer_round(&server, &empty)?;
+        let first = [empty.each, ingress, egress, floor.per_exchange - empty.per_exchange];
+        for (runs, value) in runs.iter_mut().zip(first.into_iter().chain(others)) {
             runs.push(value);
         }
     }
     Ok(FIGURES.iter().zip(runs).map(|(figure, runs)| figure.measured(runs)).collect())
 }
 
-/// What the empty programs cost, in nanoseconds.
-struct EmptyCost {
+/// What programs for comparison cost, in nanoseconds.
+struct PlainCost {
     each: f64,
     per_exchange: f64,
 }
 
-fn empty_round(setup: &Setup, server: &Server) -> Result<EmptyCost> {
-    let programs = Empty::attach(&setup.empty_object, server.cgroup())?;
+fn plain_round(object: &Object, server: &Server) -> Result<PlainCost> {
+    let programs = object.attach(server.cgroup())?;
     let done = server.load(LOAD, Load::KeepAlive)?;
     let runs = programs.runs()?;
-    Ok(EmptyCost {
-        each: runs.nanoseconds_each("the empty program")?,
+    Ok(PlainCost {
+        each: runs.nanoseconds_each("a program for comparison")?,
         per_exchange: runs.seconds * 1e9 / done.requests,
     })
 }
 
 /// Packets in, packets out, exchange over empty, connection events, changes of state.
-fn observer_round(server: &Server, empty: &EmptyCost) -> Result<[f64; 5]> {
+fn observer_round(server: &Server, empty: &PlainCost) -> Result<[f64; 5]> {
     let agent = Agent::start(["--docker-socket", "", "--target", &server.cgroup().selector()])?;
     let programs = ["packet_ingress", "packet_egress", "socket_events", "socket_state"];
     let under = |load| -> Result<([Runs; 4], f64)> {

@@ -111,10 +111,8 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
             let selector = of(part).cgroup().selector();
             Agent::start([&["--docker-socket", "", "--target", &selector], more].concat())
         };
-        let agents = [
-            observe(WITHOUT_LOOP, &["--config", &without_loop.to_string_lossy()])?,
-            observe(WHOLE, &[])?,
-        ];
+        let agents =
+            [observe(WITHOUT_LOOP, &["--config", &without_loop.to_string_lossy()])?, observe(WHOLE, &[])?];
         thread::sleep(SETTLE);
         for (number, values) in rounds.iter_mut().enumerate() {
             values.push(round(setup, number, of)?);

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use tests::{
-    bench::{GROUPS, Setup, check_names, is_chosen, machine, report},
+    bench::{GROUPS, Setup, check_names, is_chosen, machine, objects::Object, report},
     process::is_root,
 };
 use tokio::{
@@ -33,6 +33,9 @@ struct Arguments {
     /// The object with the programs that do nothing.
     #[arg(long, value_name = "FILE")]
     empty_object: PathBuf,
+    /// The object with the programs that do what none can do without.
+    #[arg(long, value_name = "FILE")]
+    floor_object: PathBuf,
 }
 
 #[tokio::main]
@@ -55,7 +58,11 @@ async fn bench() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let interrupted = Arc::new(AtomicBool::new(false));
-    let setup = Setup { empty_object: arguments.empty_object.clone(), interrupted: Arc::clone(&interrupted) };
+    let setup = Setup {
+        empty: Object::empty(arguments.empty_object.clone()),
+        floor: Object::floor(arguments.floor_object.clone()),
+        interrupted: Arc::clone(&interrupted),
+    };
     tokio::spawn(async move {
         select! {
             _ = terminate.recv() => {}
