@@ -1,12 +1,12 @@
 //! `cargo xtask test`: every test there is, in the order of what a failure tells.
-//! Unit tests of both halves first, then other kernels in an emulator, then the end-to-end tests, which load the programs
-//! and so need root.
+//! Unit tests of both halves first, then other kernels in an emulator and beside them five minutes of even load, then the
+//! end-to-end tests. All but the first load programs; what loads them into this machine's kernel needs root.
 
 use std::{fs, thread};
 
 use anyhow::{Context, Result, anyhow};
 
-use crate::{build, kernels, python, setup, step, toolchain::Toolchain, workspace};
+use crate::{build, kernels, python, setup, soak, step, toolchain::Toolchain, workspace};
 
 /// Runs all tests; without root the end-to-end tests are left out, which one line says.
 pub(crate) fn test() -> Result<()> {
@@ -19,7 +19,14 @@ pub(crate) fn test() -> Result<()> {
         Ok((fetched?, built?))
     })?;
     unit()?;
-    kernels.test(&toolchain)?;
+    thread::scope(|scope| -> Result<()> {
+        // It waits most of its time, and the emulator leaves what it needs.
+        let soaking = root.then(|| scope.spawn(|| step::beside(soak::short)));
+        let tested = kernels.test();
+        let soaked = soaking.map_or(Ok(Ok(())), thread::ScopedJoinHandle::join);
+        tested?;
+        soaked.map_err(|_| anyhow!("the thread that soaks panicked"))?
+    })?;
     if root {
         return end_to_end(&toolchain);
     }
@@ -35,10 +42,10 @@ fn fetch(root: bool) -> Result<kernels::Usual> {
     Ok(kernels::Usual::fetch())
 }
 
-/// The agent, and every test.
+/// The agent, what is run in guests and for long, and every test.
 fn build_all() -> Result<Toolchain> {
     let toolchain = setup::setup(false)?;
-    build::build(&toolchain, &["observer"])?;
+    build::build(&toolchain, &["observer", "tests"])?;
     step::run("building the tests", &mut workspace::cargo(["test", "--workspace", "--no-run"]))?;
     Ok(toolchain)
 }

@@ -16,6 +16,9 @@ struct Arguments {
     /// Also write the document.
     #[arg(long, value_name = "FILE")]
     write: Option<PathBuf>,
+    /// Let it pass that fewer exchanges were made, or that scrapes took long: the machine does other things, too.
+    #[arg(long, conflicts_with = "write")]
+    any_pace: bool,
 }
 
 fn main() -> ExitCode {
@@ -40,5 +43,5 @@ fn soak(arguments: &Arguments) -> Result<()> {
         fs::write(file, document).with_context(|| format!("cannot write {}", file.display()))?;
     }
     outcome.require_nothing_lost()?;
-    outcome.require_pace()
+    if arguments.any_pace { Ok(()) } else { outcome.require_pace() }
 }
