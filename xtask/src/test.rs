@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, in the order of what a failure tells.
-//! Unit tests of both halves first, then other kernels in an emulator and beside them five minutes of even load, then the
-//! end-to-end tests. All but the first load programs; what loads them into this machine's kernel needs root.
+//! Unit tests of both halves first, then other kernels in an emulator, then the end-to-end tests, which load the programs
+//! and so need root. Five minutes of even load run beside all that comes before those.
 
 use std::{fs, thread};
 
@@ -14,15 +14,14 @@ pub(crate) fn test() -> Result<()> {
     // What is fetched waits for others, and what is compiled for this machine.
     let (kernels, toolchain) = thread::scope(|scope| -> Result<_> {
         let fetching = scope.spawn(|| step::beside(|| fetch(root)));
-        let built = build_all();
+        let built = build();
         let fetched = fetching.join().map_err(|_| anyhow!("the thread that fetches panicked"))?;
         Ok((fetched?, built?))
     })?;
-    unit()?;
     thread::scope(|scope| -> Result<()> {
-        // It waits most of its time, and the emulator leaves what it needs.
+        // It needs a third of a CPU, and what runs beside it takes the rest.
         let soaking = root.then(|| scope.spawn(|| step::beside(soak::short)));
-        let tested = kernels.test();
+        let tested = without_root(kernels);
         let soaked = soaking.map_or(Ok(Ok(())), thread::ScopedJoinHandle::join);
         tested?;
         soaked.map_err(|_| anyhow!("the thread that soaks panicked"))?
@@ -42,12 +41,18 @@ fn fetch(root: bool) -> Result<kernels::Usual> {
     Ok(kernels::Usual::fetch())
 }
 
-/// The agent, what is run in guests and for long, and every test.
-fn build_all() -> Result<Toolchain> {
+/// The agent, and what runs in guests and for long.
+fn build() -> Result<Toolchain> {
     let toolchain = setup::setup(false)?;
     build::build(&toolchain, &["observer", "tests"])?;
-    step::run("building the tests", &mut workspace::cargo(["test", "--workspace", "--no-run"]))?;
     Ok(toolchain)
+}
+
+/// All that loads no program into this machine's kernel.
+fn without_root(kernels: kernels::Usual) -> Result<()> {
+    step::run("building the tests", &mut workspace::cargo(["test", "--workspace", "--no-run"]))?;
+    unit()?;
+    kernels.test()
 }
 
 /// The unit tests of every package, and of the kernel half's library on the host.
