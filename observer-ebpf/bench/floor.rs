@@ -2,6 +2,10 @@
 //! without both nothing can follow HTTP. What they cost is for `cargo xtask bench`; an object of its own, never part of the agent.
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the attributes that make a program of a function call it so"
+)]
 
 use core::ptr;
 
@@ -18,7 +22,7 @@ const PASS: i32 = 1;
 /// Headers in front of the payload: of IPv4 without options, and of TCP with timestamps, as on loopback.
 const HEADERS: u32 = 20 + 32;
 /// Bytes that are loaded at most.
-const LOAD: usize = 32;
+const LOAD: u32 = 32;
 
 /// What is kept of a socket: how many packets with payload it had.
 #[btf_map]
@@ -43,10 +47,10 @@ fn take(ctx: &SkBuffContext) -> Option<()> {
     if length == 0 || socket.is_null() {
         return None;
     }
-    let length = if length > LOAD as u32 { LOAD as u32 } else { length };
+    let length = if length > LOAD { LOAD } else { length };
     // The verifier sees 1..=LOAD by the mask.
-    let length = (length.wrapping_sub(1) & (LOAD as u32 - 1)) + 1;
-    let mut start = [0_u64; LOAD / 8];
+    let length = (length.wrapping_sub(1) & (LOAD - 1)) + 1;
+    let mut start = [0_u64; LOAD as usize / 8];
     let map = ptr::from_ref(&PACKETS).cast_mut().cast();
     // SAFETY: the context's socket, not null; `start` has room for the most that is loaded; the storage lives as long as its
     // socket, which the running program holds.

@@ -104,7 +104,7 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
     let without_loop = folder.path().join("without-loop.toml");
     fs::write(&without_loop, "nodejs.enabled = false\n").context("cannot write a configuration")?;
     let _statistics = Statistics::switch(false)?;
-    let mut rounds = vec![Vec::with_capacity(PARTS); ROUNDS];
+    let mut rounds = vec![Vec::new(); ROUNDS];
     for phase in 0..PARTS {
         let of = |part: usize| &servers[(part + phase) % PARTS];
         let observe = |part: usize, more: &[&str]| {
