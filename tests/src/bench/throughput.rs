@@ -1,6 +1,5 @@
 //! What a saturated Node.js server loses by being observed: requests per second and the slowest answers, as ratios.
-//! Three servers take turns of a second: one that nobody observes, one of which all but the event loop is observed, and one
-//! of which all is.
+//! Three take turns of a second: one that nobody observes, one observed but for its event loop, one by the defaults.
 
 use std::{
     fs,
@@ -39,8 +38,11 @@ const WITHOUT_LOOP: usize = 1;
 const WHOLE: usize = 2;
 const PARTS: usize = 3;
 
+/// How many figures there are.
+const VALUES: usize = 9;
+
 /// What this file measures.
-pub(super) static FIGURES: [Figure; 9] = [
+pub(super) static FIGURES: [Figure; VALUES] = [
     Figure {
         name: "requests_without",
         unit: "requests/s",
@@ -121,7 +123,7 @@ pub(super) fn measure(setup: &Setup) -> Result<Vec<Measured>> {
             agent.stop()?;
         }
     }
-    let runs = |figure| rounds.iter().map(|phases: &Vec<[f64; 9]>| mean(phases, figure)).collect();
+    let runs = |figure| rounds.iter().map(|phases: &Vec<[f64; VALUES]>| mean(phases, figure)).collect();
     Ok(FIGURES.iter().enumerate().map(|(index, figure)| figure.measured(runs(index))).collect())
 }
 
@@ -143,7 +145,7 @@ fn servers(folder: &Path) -> Result<[Server; PARTS]> {
 
 /// One turn of each server, first with many connections and then, of those that are observed, with one; the values of
 /// [`FIGURES`].
-fn round<'s>(setup: &Setup, number: usize, of: impl Fn(usize) -> &'s Server) -> Result<[f64; 9]> {
+fn round<'s>(setup: &Setup, number: usize, of: impl Fn(usize) -> &'s Server) -> Result<[f64; VALUES]> {
     let mut many = [None; PARTS];
     for turn in 0..PARTS {
         setup.go_on()?;
@@ -173,7 +175,7 @@ fn round<'s>(setup: &Setup, number: usize, of: impl Fn(usize) -> &'s Server) -> 
 }
 
 /// The geometric mean of one figure over the phases.
-fn mean(phases: &[[f64; 9]], figure: usize) -> f64 {
+fn mean(phases: &[[f64; VALUES]], figure: usize) -> f64 {
     let product: f64 = phases.iter().map(|values| values[figure]).product();
     product.powf(1.0 / phases.len() as f64)
 }
@@ -186,7 +188,7 @@ mod tests {
     fn what_one_server_has_over_another_does_not_count() {
         // The second server is twice as fast as the others, whatever its part.
         let phases = [2.0, 0.5, 1.0].map(|ratio| {
-            let mut values = [1.0; 9];
+            let mut values = [1.0; VALUES];
             values[3] = ratio;
             values
         });
