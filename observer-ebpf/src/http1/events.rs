@@ -94,6 +94,13 @@ pub fn look<C: Context>(context: &C, filled: u32) -> Look {
     if at == field::EVENT && HEARTBEATS.iter().any(|heartbeat| heartbeat.begins(half.words(DATA))) {
         at = field::IN_HEARTBEAT;
     }
+    if begins_with_mark(half, filled) && http.exchange.response_bytes == 0 {
+        // The mark of UTF-8 before the first line is no part of it (WHATWG HTML section 9.2.5).
+        let half = &mut http.halves[RESPONSE as usize];
+        set_volatile(&mut half.cursor, DATA + 3);
+        return Look::Nothing;
+    }
+    let half = &mut http.halves[RESPONSE as usize];
     if at == field::IN_DATA && !is_break(half.byte(DATA)) {
         return Look::Event;
     }
@@ -107,6 +114,13 @@ pub fn look<C: Context>(context: &C, filled: u32) -> Look {
     }
     half.field = if found == FOUND_END { field::EVENT } else { field_at_end(half, filled) };
     Look::Nothing
+}
+
+/// Tells whether the window begins with the byte order mark of UTF-8.
+#[inline(always)]
+fn begins_with_mark(half: &Half, filled: u32) -> bool {
+    const MARK: u64 = 0xbf_bbef;
+    filled >= DATA + 3 && half.word(DATA) & 0xff_ffff == MARK
 }
 
 /// Searches the window as [`look`] asks for it: for what is no blank, or, with `is_sse`, for a line of data or the empty line

@@ -72,13 +72,7 @@ pub(super) fn read<C: Context>(context: &C, side: u32, start: u32, end: u32, fol
 fn tells(half: &mut Half, found: u32, value: u32) {
     let words = half.words(value);
     let head = if found == Field::ContentType as u32 + 1 {
-        if names::EVENT_STREAM.begins(words) {
-            EVENTS
-        } else if names::NDJSON.iter().any(|name| name.begins(words)) {
-            LINES_OF_JSON
-        } else {
-            0
-        }
+        media_type(half, value, words)
     } else if found == Field::ContentEncoding as u32 + 1 {
         if names::IDENTITY.begins(words) { 0 } else { ENCODED }
     } else if found == Field::Upgrade as u32 + 1 {
@@ -89,6 +83,27 @@ fn tells(half: &mut Half, found: u32, value: u32) {
         0
     };
     half.head |= head;
+}
+
+/// Reads a media type that makes a stream of a body: all of it, behind which a parameter may come and nothing else.
+#[inline(always)]
+fn media_type(half: &mut Half, value: u32, words: [u64; 3]) -> u16 {
+    set_volatile(&mut half.end_of_type, 0);
+    let mut head = 0;
+    if names::EVENT_STREAM.begins(words) {
+        head = EVENTS;
+        set_volatile(&mut half.end_of_type, value.wrapping_add(names::EVENT_STREAM.length));
+    }
+    for (name, last) in &names::NDJSON {
+        if name.begins(words) {
+            let behind = value.wrapping_add(name.length);
+            let longer = u32::from(*last != 0 && half.byte(behind) | 0x20 == *last);
+            head = LINES_OF_JSON;
+            set_volatile(&mut half.end_of_type, behind.wrapping_add(longer));
+        }
+    }
+    let behind = half.byte(volatile(&half.end_of_type));
+    if is_blank(behind) || matches!(behind, b';' | b'\r' | b'\n' | b',') { head } else { 0 }
 }
 
 /// Moves [`Half::value`] behind the blanks that it is at, and the end in [`Half::number`] before those in front of it; true if

@@ -54,17 +54,18 @@ pub const OTHER: u8 = 9;
 pub const VERSION: Text = Text::new("HTTP/1.");
 /// The media type of server-sent events.
 pub const EVENT_STREAM: Text = Text::new("text/event-stream");
-/// Media types of a line of JSON per event; what begins like one is one (`application/jsonlines`).
-pub const NDJSON: [Text; 9] = [
-    Text::new("application/x-ndjson"),
-    Text::new("application/ndjson"),
-    Text::new("application/jsonl"),
-    Text::new("application/x-jsonl"),
-    Text::new("application/stream+json"),
-    Text::new("application/json-seq"),
-    Text::new("application/x-json-stre"),
-    Text::new("text/x-ndjson"),
-    Text::new("text/ndjson"),
+/// Media types of a line of JSON per event. Of one that is longer than a text, the last byte stands beside it.
+pub const NDJSON: [(Text, u8); 10] = [
+    (Text::new("application/x-ndjson"), 0),
+    (Text::new("application/ndjson"), 0),
+    (Text::new("application/jsonl"), 0),
+    (Text::new("application/x-jsonl"), 0),
+    (Text::new("application/jsonlines"), 0),
+    (Text::new("application/x-jsonlines"), 0),
+    (Text::new("application/stream+json"), 0),
+    (Text::new("application/json-seq"), 0),
+    (Text::new("application/x-json-strea"), b'm'),
+    (Text::new("text/x-ndjson"), 0),
 ];
 /// The encoding that is none.
 pub const IDENTITY: Text = Text::new("identity");

@@ -27,7 +27,7 @@ pub const WINDOW: usize = POSITIONS as usize + 24;
 /// Lines of a window that may be of a field in [`super::names::FIELDS`].
 pub const LINES: usize = 8;
 /// What brings a [`Half`] to the end of a cache line.
-const WINDOW_PADDING: usize = 40;
+const WINDOW_PADDING: usize = 32;
 /// Requests that may wait for their answers.
 pub const WAITING: u32 = 1024;
 /// Words of marks of waiting requests.
@@ -169,6 +169,10 @@ pub struct Half {
     pub lines: [u32; LINES],
     /// Which of [`super::names::FIELDS`] the line at hand is, and one more; 0 if it is none. In memory as `number` is.
     pub found: u32,
+    /// Where a media type ends. In memory as `number` is.
+    pub end_of_type: u32,
+    /// Padding, always zero.
+    pub padding_of_type: u32,
     /// The bytes at hand.
     pub window: [u8; WINDOW],
     /// Padding to the end of the cache line.

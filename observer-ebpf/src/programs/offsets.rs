@@ -19,7 +19,7 @@ macro_rules! offsets {
 offsets! {
     /// `sock.sk_err`, int.
     SOCK_ERR,
-    /// `sock.sk_flags`, unsigned long.
+    /// `sock_common.skc_flags`, unsigned long; a `sock` begins with its `sock_common`.
     SOCK_FLAGS,
     /// `tcp_sock.bytes_received`, u64.
     TCP_BYTES_RECEIVED,

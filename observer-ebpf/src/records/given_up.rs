@@ -15,14 +15,18 @@ pub enum Cause {
     Frames = 3,
     /// There was no room for another connection's state; its HTTP was never followed.
     NoRoom = 4,
+    /// It is one of several paths of a connection (Multipath TCP, RFC 8684), over which messages may be spread; its HTTP was
+    /// never followed.
+    Multipath = 5,
 }
 
 /// Every cause that is counted, with the value of its label.
-pub const CAUSES: [(Cause, &str); 4] = [
+pub const CAUSES: [(Cause, &str); 5] = [
     (Cause::Unpaired, "unpaired"),
     (Cause::Foreign, "foreign"),
     (Cause::Frames, "frames"),
     (Cause::NoRoom, "no_room"),
+    (Cause::Multipath, "multipath"),
 ];
 
 /// How many cells the array has, of which the first stays zero.

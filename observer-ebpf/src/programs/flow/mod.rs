@@ -275,6 +275,15 @@ pub(crate) unsafe fn closed(socket: *mut c_void, connection: &mut Connection, re
     connection.protocol = Carries::Unknown as u8;
 }
 
+/// Leaves alone a connection that is one of several paths: neither of them has whole messages.
+#[inline(always)]
+pub(crate) fn is_multipath(socket: *mut c_void, connection: &mut Connection) {
+    output::given_up(Cause::Multipath as u8);
+    connection.protocol = Carries::Unknown as u8;
+    // SAFETY: the caller's socket, not null.
+    unsafe { forget(socket) };
+}
+
 /// Counts a segment that went by the shortcut and with which HTTP came to an end.
 #[inline(always)]
 pub(crate) fn after_shortcut(skb: *mut __sk_buff, taken: u32) -> bool {

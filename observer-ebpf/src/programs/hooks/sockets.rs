@@ -10,7 +10,7 @@ use aya_ebpf::{
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
     },
     cty::c_void,
-    helpers::{bpf_ktime_get_ns, bpf_skc_to_tcp_sock},
+    helpers::{bpf_ktime_get_ns, bpf_load_hdr_opt, bpf_skc_to_tcp_sock},
     macros::{btf_tracepoint, sock_ops},
     programs::{BtfTracePointContext, SockOpsContext},
 };
@@ -130,6 +130,9 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
         }
     }
     connection.based = 1;
+    if is_multipath(ctx) {
+        flow::is_multipath(socket, connection);
+    }
     ask_for_states(ctx);
     debug!(
         ctx,
@@ -144,6 +147,19 @@ fn established(ctx: &SockOpsContext, direction: Direction) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Tells whether both sides have agreed on Multipath TCP: its option is in the packet that ended the handshake.
+#[inline(always)]
+fn is_multipath(ctx: &SockOpsContext) -> bool {
+    /// The option's kind, RFC 8684 section 3.
+    const MULTIPATH: u8 = 30;
+    let mut option = [0_u64; 5];
+    option[0] = MULTIPATH.into();
+    // SAFETY: the helper writes at most as much as it is told; without a packet at hand it fails.
+    let found =
+        unsafe { bpf_load_hdr_opt(ctx.ops, option.as_mut_ptr().cast(), size_of_val(&option) as u32, 0) };
+    found > 0
 }
 
 /// A change of TCP state of a connection that began under these programs. The tracepoint tells of it too, but under
