@@ -3,6 +3,7 @@
 
 mod memory;
 mod nodejs;
+pub mod reference;
 mod sources;
 
 use std::{future, path::Path, sync::Arc, time::Duration};
@@ -17,14 +18,11 @@ use tokio::{
 
 use self::sources::Observed;
 use crate::{
-    collectors::{
-        cgroup::mounts::CgroupMounts,
-        exchanges::{Exchanges, FromKernel},
-        nodejs::NodeJsCollector,
-        overflow::LabelOverflow,
-    },
+    cgroup::{Hierarchy, mounts::CgroupMounts},
+    collectors::{nodejs::NodeJsCollector, overflow::LabelOverflow},
     config::Config,
     confine,
+    exchanges::{Exchanges, FromKernel},
     kernel::{
         self, Kernel, Loaded, Options,
         probe::{self, Verdict},
@@ -32,7 +30,7 @@ use crate::{
     nodejs::{Follower, Refused},
     profiles::Profiles,
     server::{self, Endpoint, Readiness, Sources},
-    targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
+    targets::{self, Handle, Inventory, TargetList},
 };
 
 /// The host's /proc.

@@ -8,17 +8,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    Collector, Families, Kind, Metric,
+use super::{Collector, Families, Kind, Metric, oom_kills::Before, parallel};
+use crate::{
     cgroup::{
         files::Reader,
         mounts::{CgroupMounts, V1Directories},
         usage::{self, Counters, Gauges, RESOURCES},
     },
-    oom_kills::{Before, Kills, OomKills},
-    parallel,
+    kernel::{Kills, OomKills},
+    targets::{Target, TargetId, TargetList},
 };
-use crate::targets::{Target, TargetId, TargetList};
 
 /// How long a cgroup without directories in the v1 hierarchies is left alone before they are looked for again: a
 /// runtime makes them one after the other.
@@ -27,7 +26,7 @@ const RETRY_V1: Duration = Duration::from_secs(10);
 /// How long a cgroup is remembered that is no longer attached to: what the kernel half counted of it may be told later.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-pub(super) static METRICS: [Metric; 9] = [
+pub(crate) static METRICS: [Metric; 9] = [
     Metric::of_target(
         "container_cpu_usage_seconds_total",
         Kind::Counter,

@@ -3,8 +3,12 @@
 
 use std::fs;
 
-use super::{super::oom_kills::Ended, *};
-use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
+use super::*;
+use crate::{
+    cgroup::{Cgroup, Hierarchy},
+    kernel::Ended,
+    targets::{Labels, StateCounts},
+};
 
 /// A list of targets that a test replaces.
 #[derive(Default)]
@@ -168,7 +172,7 @@ fn a_kill_is_counted_once_whether_its_cgroup_is_still_there_or_not() {
 #[test]
 fn the_files_of_v1_are_read_where_v2_has_none() {
     let root = tempfile::tempdir().unwrap();
-    let v1 = |text: &str| crate::collectors::cgroup::mounts::V1Mount {
+    let v1 = |text: &str| crate::cgroup::mounts::V1Mount {
         controllers: vec!["cpuacct", "cpu"],
         root: "/".into(),
         mount_point: root.path().join(text),

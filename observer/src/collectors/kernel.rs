@@ -10,7 +10,7 @@ use crate::{
     targets::{RefusedProgram, TargetList},
 };
 
-pub(super) static METRICS: [Metric; 6] = [
+pub(crate) static METRICS: [Metric; 6] = [
     Metric::of_agent(
         "observer_program_attached",
         Kind::Gauge,

@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use super::{
-    Collector, Families, Kind, Metric,
+use super::{Collector, Families, Kind, Metric, parallel};
+use crate::{
     cgroup::{files::populated, mounts::CgroupMounts},
-    parallel,
+    targets::{Target, TargetList},
 };
-use crate::targets::{Target, TargetList};
 
-pub(super) static METRICS: [Metric; 3] = [
+pub(crate) static METRICS: [Metric; 3] = [
     Metric::of_target(
         "target_info",
         Kind::Gauge,
@@ -40,7 +39,7 @@ impl TargetCollector {
 
     fn is_up(&self, target: &Target) -> bool {
         let mut directories = target.cgroups.iter().filter_map(|cgroup| self.mounts.directory(cgroup));
-        directories.any(|directory| populated(&directory))
+        directories.any(|directory| populated(&directory) == Some(true))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     targets::{TargetId, TargetList},
 };
 
-pub(super) static METRICS: [Metric; 11] = [
+pub(crate) static METRICS: [Metric; 11] = [
     Metric::of_target("tcp_connections", Kind::Gauge, &["direction", "peer"], "Open TCP connections."),
     Metric::of_target(
         "tcp_connections_opened_total",

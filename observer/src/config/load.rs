@@ -9,12 +9,12 @@ use std::{
 
 use toml::de::{DeTable, DeValue};
 
-use super::{
-    Config,
+use super::{Config, reference};
+use crate::{
     place::{Place, key_at},
-    reference,
+    profiles::ProfileError,
+    targets::selector::Selector,
 };
-use crate::{profiles::ProfileError, targets::selector::Selector};
 
 /// Why there is no configuration; the agent exits with 2.
 #[derive(Debug, thiserror::Error)]

@@ -21,12 +21,9 @@ use self::{
     tree::{Match, Segments, Tree},
     trpc::{Call, Procedures},
 };
-use super::{
-    events::{Event, Outcomes},
-    labels::Method,
-};
 use crate::profiles::{
-    Profile,
+    Method, Profile,
+    events::{Event, Outcomes},
     pattern::{Pattern, Segment},
 };
 
@@ -171,7 +168,7 @@ impl Router {
     /// out of the cache.
     fn found(&mut self, method: Method, path: &[u8], status: u16) -> Option<Found> {
         self.key.clear();
-        self.key.push(method as u8);
+        self.key.push(method.index() as u8);
         self.key.extend_from_slice(path);
         if let Some(found) = self.cache.get(&self.key) {
             return Some(found);
@@ -297,7 +294,7 @@ fn compile(profile: &Profile, nothing: &Arc<[Event]>, count: &mut usize) -> Tree
                 Listed { procedures: Some(Arc::clone(&procedures)), ..listed(&router, false, nothing) };
             let pattern = router.with(Segment::Any("procedures".to_owned()));
             // Queries and mutations; tRPC has no other methods over HTTP.
-            for method in [Method::Get, Method::Post] {
+            for method in [Method::GET, Method::POST] {
                 tree.insert(Some(method), &pattern, listed.clone());
             }
         }

@@ -2,6 +2,7 @@
 //! What a cgroup came to is kept when it goes, until a scrape has taken it.
 
 use std::{
+    collections::HashMap,
     io, mem,
     sync::{Mutex, PoisonError},
 };
@@ -10,13 +11,36 @@ use anyhow::Context as _;
 use aya::{Ebpf, maps::MapData};
 
 use super::{Kernel, sys, take_hash_map};
-use crate::{
-    collectors::oom_kills::{Ended, Kills, OomKills},
-    targets::TargetId,
-};
+use crate::targets::TargetId;
 
 /// Entries that one look-up of the map asks for.
 const BATCH: u32 = 256;
+
+/// What the kernel half counted of a cgroup that is no longer attached to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// The target that it was a part of.
+    pub target: TargetId,
+    /// Its inode number.
+    pub cgroup: u64,
+    /// Kills since it was attached to.
+    pub kills: u64,
+}
+
+/// What the kernel half counted.
+#[derive(Clone, Debug, Default)]
+pub struct Kills {
+    /// Since each cgroup was attached to, by its inode number; what is not in here has none.
+    pub attached: HashMap<u64, u64>,
+    /// Of cgroups that are gone; each is told once.
+    pub ended: Vec<Ended>,
+}
+
+/// Where the counts of kills come from: the kernel half, and in tests a list.
+pub trait OomKills: Send + Sync {
+    /// The counts of now.
+    fn take(&self) -> anyhow::Result<Kills>;
+}
 
 /// The map of kills, and what is no longer in it.
 pub(super) struct Ooms {

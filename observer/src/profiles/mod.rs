@@ -2,9 +2,11 @@
 //! [`Profile`] is the schema. A profile is chosen by `,app=`, else by image, else by what a process runs.
 
 mod check;
+pub mod events;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod method;
 pub mod pattern;
 mod process_names;
 
@@ -18,15 +20,11 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
 pub use self::files::ProfileError;
-use self::pattern::Pattern;
-pub use self::process_names::ProcessNames;
-use crate::{
-    exchanges::{
-        events::{Event, Outcomes},
-        labels::Method,
-    },
-    targets::selector::Selector,
+use self::{
+    events::{Event, Outcomes},
+    pattern::Pattern,
 };
+pub use self::{method::Method, process_names::ProcessNames};
 
 /// Name of the profile of everything that has no other.
 const GENERIC: &str = "generic";
@@ -183,15 +181,6 @@ pub struct Profiles {
     exes: Vec<(GlobMatcher, usize)>,
 }
 
-/// A selector names a profile that there is none of.
-#[derive(Debug, thiserror::Error)]
-#[error("target `{selector}`: there is no profile `{app}`; the profiles are {known}")]
-pub struct UnknownProfile {
-    selector: String,
-    app: String,
-    known: String,
-}
-
 impl Profile {
     /// This profile, what it extends, what that extends.
     pub fn layers(&self) -> impl Iterator<Item = &Self> {
@@ -282,19 +271,9 @@ impl Profiles {
         self.all.iter()
     }
 
-    /// Whether every profile that a selector names with `,app=` exists.
-    pub fn check(&self, selectors: &[Selector]) -> Result<(), UnknownProfile> {
-        for selector in selectors {
-            let Some(app) = &selector.app else { continue };
-            if self.get(app).is_none() {
-                return Err(UnknownProfile {
-                    selector: selector.text().to_owned(),
-                    app: app.clone(),
-                    known: files::names(&self.all),
-                });
-            }
-        }
-        Ok(())
+    /// The names of all, for messages.
+    pub fn names(&self) -> String {
+        files::names(&self.all)
     }
 }
 

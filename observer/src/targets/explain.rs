@@ -11,7 +11,6 @@ use super::{
     Attacher, Cgroup, Settings, TargetId,
     docker::{self, Request, Update},
     matching::{Match, SelectorIndex},
-    runtimes::not_covered,
     table::Table,
     world::{Survey, World},
 };
@@ -31,7 +30,9 @@ impl Attacher for Nothing {
 
 /// Looks at everything once. An error is one that would keep the agent from starting: no cgroup v2, or a selector with
 /// a profile that there is none of.
-pub async fn explain(settings: Settings) -> anyhow::Result<String> {
+///
+/// `remarks` says what else there is to say of a target with these processes, a line each.
+pub async fn explain(settings: Settings, remarks: impl Fn(&[u32]) -> Vec<String>) -> anyhow::Result<String> {
     let mut world = World::new(&settings)?;
     let docker = ask_docker(&settings, &mut world).await;
     let mut survey = world.survey(Instant::now());
@@ -48,7 +49,7 @@ pub async fn explain(settings: Settings) -> anyhow::Result<String> {
         survey = world.survey(Instant::now());
     }
     let mut text = format!("cgroup v2 at {}\n{docker}\n", world.hierarchy().mount_point().display());
-    render(&mut text, &world, survey, &settings.proc_root)?;
+    render(&mut text, &world, survey, remarks)?;
     Ok(text)
 }
 
@@ -69,7 +70,12 @@ async fn ask_docker(settings: &Settings, world: &mut World) -> String {
     }
 }
 
-fn render(text: &mut String, world: &World, survey: Survey, proc_root: &Path) -> fmt::Result {
+fn render(
+    text: &mut String,
+    world: &World,
+    survey: Survey,
+    remarks: impl Fn(&[u32]) -> Vec<String>,
+) -> fmt::Result {
     let mut table = Table::new(Nothing, world.hierarchy().clone(), Duration::ZERO);
     for refusal in &survey.refused {
         table.refuse(refusal.selector, &refusal.path, refusal.reason.clone());
@@ -83,7 +89,7 @@ fn render(text: &mut String, world: &World, survey: Survey, proc_root: &Path) ->
         for (cgroup, found) in matched.iter().filter(|(_, found)| found.selector == selector) {
             if table.instances().contains_key(&cgroup.path) {
                 observed(text, cgroup, found)?;
-                for line in not_covered(proc_root, &world.hierarchy().processes(&cgroup.path)) {
+                for line in remarks(&world.hierarchy().processes(&cgroup.path)) {
                     writeln!(text, "    {line}")?;
                 }
             }
@@ -166,7 +172,7 @@ mod tests {
             "pid:5",
             "port:3210",
         ];
-        let text = explain(settings(&host, &selectors)).await.unwrap();
+        let text = explain(settings(&host, &selectors), |_| Vec::new()).await.unwrap();
         let expected = format!(
             "cgroup v2 at {}\n\
              Docker is not asked: no socket is configured\n\
@@ -191,7 +197,7 @@ mod tests {
     async fn an_unreachable_docker_is_a_line_and_not_an_error() {
         let host = Host::new();
         let docker_socket = Some(host.proc_root().join("docker.sock"));
-        let text = explain(Settings { docker_socket, ..settings(&host, &[]) }).await.unwrap();
+        let text = explain(Settings { docker_socket, ..settings(&host, &[]) }, |_| Vec::new()).await.unwrap();
         assert!(text.contains("docker.sock cannot be reached ("), "{text}");
         assert!(text.ends_with("\nimage of a known app\n  waiting: nothing matches now\n"), "{text}");
     }
@@ -199,10 +205,10 @@ mod tests {
     #[tokio::test]
     async fn what_would_keep_the_agent_from_starting_is_an_error() {
         let host = Host::new();
-        let error = explain(settings(&host, &["pid:1,app=nobody"])).await.unwrap_err();
+        let error = explain(settings(&host, &["pid:1,app=nobody"]), |_| Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("there is no profile `nobody`"), "{error}");
         std::fs::write(host.proc_root().join("self/mountinfo"), "").unwrap();
-        let error = explain(settings(&host, &[])).await.unwrap_err();
+        let error = explain(settings(&host, &[]), |_| Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("no cgroup v2"), "{error}");
     }
 }

@@ -3,11 +3,11 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 
-use std::{fmt::Write as _, fs::File, path::Path};
+use std::{fmt::Write as _, path::Path};
 
 use bollard::models::{ContainerSummary, EventMessage};
 
-use super::{containers, docker, runtimes::Runtime, selector::Selector, socket_table};
+use super::{containers, docker, selector::Selector, socket_table};
 
 /// Docker's answers: a container that is taken has the id and one of the names that it was listed with.
 pub fn docker(bytes: &[u8]) {
@@ -58,11 +58,4 @@ pub(crate) fn sockets(bytes: &[u8]) {
         "{found:?} of {ports:?}"
     );
     assert!(found.iter().map(|(inode, _)| *inode).eq(1..=ports.len() as u64), "{found:?}");
-}
-
-/// The runtime of an executable is told, or none is.
-pub(crate) fn runtime(path: &Path) {
-    if let Ok(file) = File::open(path) {
-        Runtime::of(file);
-    }
 }

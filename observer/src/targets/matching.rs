@@ -9,9 +9,9 @@ use std::{
 use super::{
     Info, Labels, containers,
     containers::Container,
-    selector::{Matcher, Selector},
+    selector::{Matcher, Selector, UnknownProfile},
 };
-use crate::profiles::{Profiles, UnknownProfile};
+use crate::profiles::Profiles;
 
 /// Index of a selector in the operator's order.
 pub(super) type SelectorIndex = usize;
@@ -67,7 +67,7 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn new(selectors: Vec<Selector>, profiles: Profiles) -> Result<Self, UnknownProfile> {
-        profiles.check(&selectors)?;
+        selectors.iter().try_for_each(|selector| selector.check(&profiles))?;
         let mut by_path: HashMap<PathBuf, Vec<SelectorIndex>> = HashMap::new();
         let mut by_glob = Vec::new();
         for (index, selector) in selectors.iter().enumerate() {

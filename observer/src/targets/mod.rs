@@ -2,7 +2,6 @@
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
 mod apps;
-pub mod cgroups;
 mod containers;
 mod docker;
 mod explain;
@@ -14,7 +13,6 @@ pub mod inventory;
 mod listeners;
 mod matching;
 mod processes;
-mod runtimes;
 pub mod selector;
 mod socket_table;
 mod table;
@@ -24,16 +22,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use explain::explain;
 pub use inventory::{Handle, Inventory};
+pub(crate) use processes::executable;
 use selector::Selector;
 
-/// A cgroup v2 directory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cgroup {
-    /// Path below the root of the v2 hierarchy, with a leading slash: `/docker/<id>`.
-    pub path: PathBuf,
-    /// Inode number of the directory, which is the id that eBPF helpers report.
-    pub id: u64,
-}
+pub use crate::cgroup::Cgroup;
 
 /// The labels that every series of a target carries; also what a target is told apart by.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -9,11 +9,11 @@ use std::{
 };
 
 use super::{
-    cgroups::{self, Membership},
     listeners::Listeners,
     matching::SelectorIndex,
     selector::{Matcher, Selector},
 };
+use crate::cgroup::{self, Membership};
 
 /// A process that a selector matches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +116,7 @@ impl Scanner {
 }
 
 fn locate(proc_root: &Path, selector: SelectorIndex, pid: u32) -> Option<ProcessMatch> {
-    let cgroup = match cgroups::of_process(proc_root, pid)? {
+    let cgroup = match cgroup::of_process(proc_root, pid)? {
         Membership::Inside(path) => Some(path),
         Membership::Outside => None,
     };
@@ -129,7 +129,7 @@ pub(super) fn link(proc_root: &Path, pid: u32, name: &str) -> Option<PathBuf> {
 }
 
 /// The executable's path; `None` for kernel threads and processes that have gone.
-pub(super) fn executable(proc_root: &Path, pid: u32) -> Option<PathBuf> {
+pub(crate) fn executable(proc_root: &Path, pid: u32) -> Option<PathBuf> {
     let path = link(proc_root, pid, "exe")?;
     // The kernel marks a file that was replaced while it runs, as every upgrade does.
     let kept = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);

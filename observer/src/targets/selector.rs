@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 use globset::{Glob, GlobMatcher};
 
+use crate::profiles::Profiles;
+
 /// The grammar, as error messages and `--help` show it.
 pub const GRAMMAR: &str = "container:GLOB, image:GLOB, unit:GLOB, cgroup:PATH, port:N, exe:GLOB or pid:N, \
 each with an optional ,app=PROFILE";
@@ -46,7 +48,27 @@ pub struct SelectorError {
     reason: String,
 }
 
+/// A selector names a profile that there is none of.
+#[derive(Debug, thiserror::Error)]
+#[error("target `{selector}`: there is no profile `{app}`; the profiles are {known}")]
+pub struct UnknownProfile {
+    selector: String,
+    app: String,
+    known: String,
+}
+
 impl Selector {
+    /// Whether the profile that it names with `,app=` exists.
+    pub fn check(&self, profiles: &Profiles) -> Result<(), UnknownProfile> {
+        match &self.app {
+            Some(app) if profiles.get(app).is_none() => {
+                let (selector, app, known) = (self.text.clone(), app.clone(), profiles.names());
+                Err(UnknownProfile { selector, app, known })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -119,6 +141,15 @@ mod tests {
         assert!(matches!(selector.matcher, Matcher::Pid(7)));
         assert_eq!(selector.app.as_deref(), Some("lobechat"));
         assert_eq!(selector.to_string(), "pid:7,app=lobechat");
+    }
+
+    #[test]
+    fn a_profile_that_there_is_none_of_is_refused_with_the_known_ones() {
+        let profiles = Profiles::compiled_in().unwrap();
+        let check = |text: &str| text.parse::<Selector>().unwrap().check(&profiles);
+        assert!(check("port:1,app=lobechat").is_ok() && check("port:1").is_ok());
+        let error = check("pid:2,app=lobe").unwrap_err().to_string();
+        assert!(error.contains("`pid:2,app=lobe`") && error.contains("lobechat, anythingllm"), "{error}");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use std::{
 
 use super::{
     Attacher, Cgroup, Info, Labels, RefusedProgram, Target, TargetId,
-    cgroups::Hierarchy,
     matching::{Match, SelectorIndex},
 };
+use crate::cgroup::Hierarchy;
 
 /// Wait before the second attempt to attach; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);

@@ -10,15 +10,16 @@ use std::{
 use super::{
     Cgroup, Settings,
     apps::Apps,
-    cgroups,
-    cgroups::{Hierarchy, Membership},
     containers::{self, Container},
     docker::{Request, Update},
     matching::{Knowledge, Match, Rules, SelectorIndex},
     processes::Scanner,
     selector::Matcher,
 };
-use crate::profiles::Profiles;
+use crate::{
+    cgroup::{self, Hierarchy, Membership},
+    profiles::Profiles,
+};
 
 /// A process that is matched and cannot be observed where it is.
 pub(super) struct Refusal {
@@ -193,7 +194,7 @@ impl World {
         let running =
             |container: &&Container| container.running && !self.by_container.contains_key(&container.id);
         for container in self.knowledge.containers.values().filter(running) {
-            match container.init.and_then(|pid| cgroups::of_process(&self.proc_root, pid)) {
+            match container.init.and_then(|pid| cgroup::of_process(&self.proc_root, pid)) {
                 Some(Membership::Inside(path)) if path != Path::new("/") => {
                     self.knowledge.unnamed.insert(path, container.id.clone());
                 }

@@ -6,7 +6,7 @@ use super::{
     totals::{Proportional, Sums, Totals},
 };
 
-pub(in super::super) static METRICS: [Metric; 12] = [
+pub(crate) static METRICS: [Metric; 12] = [
     Metric::of_target("processes", Kind::Gauge, &["process"], "Live processes."),
     Metric::of_target(
         "process_cpu_seconds_total",

@@ -3,57 +3,55 @@
 
 use observer_ebpf::{histogram::LONG_NS, http::exchange::Exchange};
 
-use super::{
-    histogram::{Gaps, LongTimes, REQUEST_NS, RequestTimes},
-    requests::count_of,
-    table::Row,
-};
+use super::{Kind, Progress};
 use crate::{
     exchanges::{
-        events::End,
-        http::{elapsed, is_preexisting, status_code},
-        streams::{Kind, Progress},
+        histogram::{Gaps, LongTimes, REQUEST_NS, RequestTimes},
+        record::{elapsed, is_preexisting, status_code},
+        requests::count_of,
+        table::Row,
     },
+    profiles::events::End,
     targets::TargetId,
 };
 
 /// Streams of one route and kind.
 #[derive(Debug, Default)]
-pub(in crate::collectors) struct Streams {
+pub(in crate::exchanges) struct Streams {
     /// How many have ended, by status code and how.
-    pub(in crate::collectors) ended: Vec<((u16, End), u64)>,
+    pub(in crate::exchanges) ended: Vec<((u16, End), u64)>,
     /// From the first byte of the request to the end.
-    pub(in crate::collectors) duration: LongTimes,
+    pub(in crate::exchanges) duration: LongTimes,
     /// From the first byte of the request to the head of the response.
-    pub(in crate::collectors) headers: RequestTimes,
+    pub(in crate::exchanges) headers: RequestTimes,
     /// From the first byte of the request to the first event.
-    pub(in crate::collectors) first_event: RequestTimes,
+    pub(in crate::exchanges) first_event: RequestTimes,
     /// Times between two events.
-    pub(in crate::collectors) gaps: Gaps,
+    pub(in crate::exchanges) gaps: Gaps,
     /// Gaps that were stalls.
-    pub(in crate::collectors) stalls: u64,
+    pub(in crate::exchanges) stalls: u64,
     /// Chunks or messages, sent and received.
-    pub(in crate::collectors) chunks: [u64; 2],
+    pub(in crate::exchanges) chunks: [u64; 2],
     /// Bytes, sent and received.
-    pub(in crate::collectors) bytes: [u64; 2],
+    pub(in crate::exchanges) bytes: [u64; 2],
 }
 
 /// An open stream.
 #[derive(Debug)]
-pub(super) struct Live {
-    pub(super) target: TargetId,
-    pub(super) row: Row,
-    pub(super) kind: Kind,
-    pub(super) started_ns: u64,
+pub(in crate::exchanges) struct Live {
+    pub(in crate::exchanges) target: TargetId,
+    pub(in crate::exchanges) row: Row,
+    pub(in crate::exchanges) kind: Kind,
+    pub(in crate::exchanges) started_ns: u64,
     /// What its route's counts hold of it.
-    pub(super) shown: Progress,
+    pub(in crate::exchanges) shown: Progress,
     /// The walk that saw it last.
-    pub(super) seen: u64,
+    pub(in crate::exchanges) seen: u64,
 }
 
 impl Streams {
     /// Counts what a stream has done since it was last looked at.
-    pub(super) fn add(&mut self, added: &Progress) {
+    pub(in crate::exchanges) fn add(&mut self, added: &Progress) {
         self.bytes.iter_mut().zip(added.bytes).for_each(|(to, more)| *to += more);
         self.chunks.iter_mut().zip(added.chunks).for_each(|(to, more)| *to += more);
         self.gaps.add(&added.gaps, added.gap_sum_ns);
@@ -62,7 +60,7 @@ impl Streams {
 
     /// Counts the end of a stream. Of one that was under way when the agent attached the request is not known, so it
     /// has only the time since then.
-    pub(super) fn ended(&mut self, exchange: &Exchange, end: End) {
+    pub(in crate::exchanges) fn ended(&mut self, exchange: &Exchange, end: End) {
         *count_of(&mut self.ended, (status_code(exchange), end)) += 1;
         self.duration.observe(&LONG_NS, exchange.ended_ns.saturating_sub(exchange.started_ns));
         if is_preexisting(exchange) {

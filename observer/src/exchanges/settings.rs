@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use super::{requests, routes::Router, upstream};
 use crate::{
-    collectors::{Metric, http, overflow::LabelOverflow, upstream},
-    exchanges::routes::Router,
+    collectors::{Metric, overflow::LabelOverflow},
     kernel::Records,
     profiles::Profiles,
 };
 
 /// The metric under which a target's routes past their budget are counted; others have the same routes.
-static SERVED: &Metric = &http::METRICS[0];
+static SERVED: &Metric = &requests::METRICS[0];
 /// The same for what it asks of others.
 static ASKED: &Metric = &upstream::METRICS[0];
 /// The label whose values are routes.

@@ -5,34 +5,31 @@ use std::sync::Arc;
 use observer_ebpf::http::exchange::{Exchange, METHODS};
 
 use super::{
-    events::EventCounts,
+    app_events::EventCounts,
+    record::{self, is_preexisting, is_self_call},
     requests::Requests,
-    settings::{Routers, StreamTimes},
-    streams::{Live, Streams},
-    table::{Routes, Row, Table},
-    upstreams::Upstreams,
-};
-use crate::exchanges::{
-    events::{End, Event},
-    http::{self, is_preexisting, is_self_call},
     routes::Router,
-    streams::{self, KINDS, Kind, Progress},
+    settings::{Routers, StreamTimes},
+    streams::{self, KINDS, Kind, Live, Progress, Streams},
+    table::{Routes, Row, Table},
+    upstream::Upstreams,
 };
+use crate::profiles::events::{End, Event};
 
 /// The counts of one target.
 #[derive(Debug)]
-pub(in crate::collectors) struct TargetCounts {
+pub(in crate::exchanges) struct TargetCounts {
     router: Router,
-    pub(in crate::collectors) routes: Routes,
+    pub(in crate::exchanges) routes: Routes,
     /// By [`METHODS`].
-    pub(in crate::collectors) requests: Table<Requests, { METHODS.len() }>,
+    pub(in crate::exchanges) requests: Table<Requests, { METHODS.len() }>,
     /// By [`KINDS`].
-    pub(in crate::collectors) streams: Table<Streams, { KINDS.len() }>,
-    pub(in crate::collectors) self_calls: Table<u64, 1>,
-    pub(in crate::collectors) events: EventCounts,
-    pub(in crate::collectors) upstreams: Upstreams,
+    pub(in crate::exchanges) streams: Table<Streams, { KINDS.len() }>,
+    pub(in crate::exchanges) self_calls: Table<u64, 1>,
+    pub(in crate::exchanges) events: EventCounts,
+    pub(in crate::exchanges) upstreams: Upstreams,
     /// Requests that are no streams and had no end at the last walk.
-    pub(in crate::collectors) in_flight: u64,
+    pub(in crate::exchanges) in_flight: u64,
 }
 
 /// Where an exchange belongs.
@@ -60,7 +57,7 @@ impl TargetCounts {
 
     /// Counts an inbound exchange that has ended; `live` is the stream that it was while it was open.
     pub(super) fn ended(&mut self, exchange: &Exchange, live: Option<Live>, times: StreamTimes) {
-        let Some(end) = http::end(exchange) else { return };
+        let Some(end) = record::end(exchange) else { return };
         let place = self.place(exchange, times, exchange.ended_ns);
         if is_self_call(exchange) {
             *self.self_calls.at(place.row, 0) += 1;
@@ -73,7 +70,7 @@ impl TargetCounts {
             None => (place.row, place.stream, Progress::default()),
         };
         let Some(kind) = stream else {
-            self.requests.at(row, http::method(exchange)).ended(exchange);
+            self.requests.at(row, record::method(exchange)).ended(exchange);
             return;
         };
         let added = Progress::of(exchange, times.stall, exchange.ended_ns).added(&mut shown);
@@ -106,8 +103,8 @@ impl TargetCounts {
             return Place { row: Row::PREEXISTING, stream, events: Arc::new([]) };
         }
         let route = self.router.route(
-            METHODS[http::method(exchange)].as_bytes(),
-            http::path(exchange),
+            METHODS[record::method(exchange)].as_bytes(),
+            record::path(exchange),
             exchange.status,
         );
         let stream = streams::kind(exchange, route.stream, times.after, now_ns);

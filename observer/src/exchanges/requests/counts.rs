@@ -2,28 +2,30 @@
 
 use observer_ebpf::http::exchange::Exchange;
 
-use super::histogram::{REQUEST_NS, RequestTimes, SIZE_BYTES, Sizes};
-use crate::exchanges::http::{elapsed, status_code};
+use crate::exchanges::{
+    histogram::{REQUEST_NS, RequestTimes, SIZE_BYTES, Sizes},
+    record::{elapsed, status_code},
+};
 
 /// Requests of one route and method.
 #[derive(Debug, Default)]
-pub(in crate::collectors) struct Requests {
+pub(in crate::exchanges) struct Requests {
     /// How many, by status code; few enough to be searched one by one.
-    pub(in crate::collectors) statuses: Vec<(u16, u64)>,
+    pub(in crate::exchanges) statuses: Vec<(u16, u64)>,
     /// From the first byte of the request to the last of the response.
-    pub(in crate::collectors) duration: RequestTimes,
+    pub(in crate::exchanges) duration: RequestTimes,
     /// From the first byte of the request to the first of the response.
-    pub(in crate::collectors) first_byte: RequestTimes,
+    pub(in crate::exchanges) first_byte: RequestTimes,
     /// Bodies of requests.
-    pub(in crate::collectors) request_size: Sizes,
+    pub(in crate::exchanges) request_size: Sizes,
     /// Bodies of responses.
-    pub(in crate::collectors) response_size: Sizes,
+    pub(in crate::exchanges) response_size: Sizes,
 }
 
 impl Requests {
     /// Counts a request that has ended. One that was not answered has no times and sizes, and one of which bytes
     /// were missed has no sizes.
-    pub(super) fn ended(&mut self, exchange: &Exchange) {
+    pub(in crate::exchanges) fn ended(&mut self, exchange: &Exchange) {
         *count_of(&mut self.statuses, status_code(exchange)) += 1;
         if exchange.status == 0 {
             return;
@@ -38,7 +40,7 @@ impl Requests {
 }
 
 /// The count of a key in a short list.
-pub(super) fn count_of<K: Copy + PartialEq>(counts: &mut Vec<(K, u64)>, key: K) -> &mut u64 {
+pub(in crate::exchanges) fn count_of<K: Copy + PartialEq>(counts: &mut Vec<(K, u64)>, key: K) -> &mut u64 {
     let index = counts.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
         counts.push((key, 0));
         counts.len() - 1

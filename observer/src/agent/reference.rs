@@ -1,8 +1,9 @@
 //! Every metric of the agent by collector, without an agent: what the reference is made from.
 //! A collector that is not here fails the end-to-end test that compares a scrape with the reference.
 
-use super::{
-    Metric, agent, app_events, container, http, kernel, nodejs, process, streams, target, tcp, upstream,
+use crate::{
+    collectors::{Metric, agent, container, kernel, nodejs, process, target, tcp},
+    exchanges::{app_events, requests, streams, upstream},
 };
 
 /// Each collector's name and metrics, in the order of a scrape.
@@ -10,7 +11,7 @@ pub fn reference() -> [(&'static str, &'static [Metric]); 11] {
     [
         ("target", &target::METRICS),
         ("tcp", &tcp::METRICS),
-        ("http", &http::METRICS),
+        ("http", &requests::METRICS),
         ("streams", &streams::METRICS),
         ("app_events", &app_events::METRICS),
         ("upstream", &upstream::METRICS),

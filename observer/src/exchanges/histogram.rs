@@ -30,20 +30,20 @@ pub(super) const SIZE_BYTES: [u64; 10] =
 
 /// Observations per bucket, the last one above every bound.
 #[derive(Clone, Debug)]
-pub(in crate::collectors) struct Buckets<const BUCKETS: usize> {
+pub(in crate::exchanges) struct Buckets<const BUCKETS: usize> {
     counts: [u64; BUCKETS],
     /// Of thousands of streams that last for hours: 64 bits of nanoseconds are full within weeks.
     sum: u128,
 }
 
 /// Over [`REQUEST_NS`].
-pub(in crate::collectors) type RequestTimes = Buckets<{ REQUEST_NS.len() + 1 }>;
+pub(in crate::exchanges) type RequestTimes = Buckets<{ REQUEST_NS.len() + 1 }>;
 /// Over [`SIZE_BYTES`].
-pub(in crate::collectors) type Sizes = Buckets<{ SIZE_BYTES.len() + 1 }>;
+pub(in crate::exchanges) type Sizes = Buckets<{ SIZE_BYTES.len() + 1 }>;
 /// Over [`observer_ebpf::histogram::LONG_NS`].
-pub(in crate::collectors) type LongTimes = Buckets<{ observer_ebpf::histogram::LONG_NS.len() + 1 }>;
+pub(in crate::exchanges) type LongTimes = Buckets<{ observer_ebpf::histogram::LONG_NS.len() + 1 }>;
 /// Over [`observer_ebpf::histogram::GAP_NS`].
-pub(in crate::collectors) type Gaps = Buckets<{ observer_ebpf::histogram::GAP_NS.len() + 1 }>;
+pub(in crate::exchanges) type Gaps = Buckets<{ observer_ebpf::histogram::GAP_NS.len() + 1 }>;
 
 impl<const BUCKETS: usize> Default for Buckets<BUCKETS> {
     fn default() -> Self {
@@ -67,12 +67,12 @@ impl<const BUCKETS: usize> Buckets<BUCKETS> {
     }
 
     /// The value of a metric in seconds.
-    pub(in crate::collectors) fn seconds(&self) -> HistogramValue {
+    pub(in crate::exchanges) fn seconds(&self) -> HistogramValue {
         HistogramValue { buckets: self.counts.to_vec(), sum: self.sum as f64 / 1e9 }
     }
 
     /// The value of a metric in bytes.
-    pub(in crate::collectors) fn bytes(&self) -> HistogramValue {
+    pub(in crate::exchanges) fn bytes(&self) -> HistogramValue {
         HistogramValue { buckets: self.counts.to_vec(), sum: self.sum as f64 }
     }
 }

@@ -1,18 +1,23 @@
 //! HTTP that a target serves: requests by method, route and status, their times and sizes. Streams are none of them.
 //! What a target asks of itself is apart.
 
+mod counts;
+
 use std::sync::Arc;
 
 use observer_ebpf::http::exchange::METHODS;
 
-use super::{
-    Collector, Families, Kind, Metric,
-    exchanges::{Exchanges, Requests, TargetCounts},
-    metric::{REQUEST, SIZE},
+pub(super) use self::counts::{Requests, count_of};
+use super::{Exchanges, status::StatusCode, target::TargetCounts};
+use crate::{
+    collectors::{
+        Collector, Families, Kind, Metric,
+        metric::{REQUEST, SIZE},
+    },
+    targets::TargetList,
 };
-use crate::{exchanges::labels::StatusCode, targets::TargetList};
 
-pub(super) static METRICS: [Metric; 7] = [
+pub(crate) static METRICS: [Metric; 7] = [
     Metric::of_target(
         "http_requests_total",
         Kind::Counter,

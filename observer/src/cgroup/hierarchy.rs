@@ -3,14 +3,13 @@
 
 use std::{
     fs, io,
-    io::Read as _,
     os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
 use procfs::process::MountInfo;
 
-use super::Cgroup;
+use super::{Cgroup, files};
 
 /// The v2 hierarchy as this process sees it. Cheap to clone; nothing is cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,37 +139,13 @@ impl Hierarchy {
 
     /// Process ids in the cgroup and all its descendants. Empty when it is gone.
     pub fn processes(&self, cgroup: &Path) -> Vec<u32> {
-        let mut processes = Vec::new();
-        let mut pending: Vec<PathBuf> = self.directory(cgroup).into_iter().collect();
-        while let Some(directory) = pending.pop() {
-            // A threaded cgroup answers EOPNOTSUPP; its processes stand in the file of its domain's root.
-            let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-            let pids = members.lines().filter_map(|line| line.parse::<u32>().ok());
-            // A process of another pid namespace reads as 0.
-            processes.extend(pids.filter(|pid| *pid != 0));
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
-            let children = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            pending.extend(children.map(|child| child.path()));
-        }
-        processes
+        let processes = self.directory(cgroup).map(|directory| files::processes(&directory));
+        processes.unwrap_or_default().into_iter().filter_map(|pid| pid.try_into().ok()).collect()
     }
 
     /// Whether the cgroup or a descendant holds a live process; `None` when it is gone.
     pub fn populated(&self, cgroup: &Path) -> Option<bool> {
-        let directory = self.directory(cgroup)?;
-        let mut events = [0; 64];
-        // One read: the file is shorter than the buffer, and this is done for every target at every look.
-        let read =
-            fs::File::open(directory.join("cgroup.events")).and_then(|mut file| file.read(&mut events));
-        match read {
-            Ok(length) => {
-                let mut lines = events.split_at(length).0.split(|byte| *byte == b'\n');
-                Some(lines.any(|line| line == b"populated 1"))
-            }
-            // The root has no such file, and always holds processes.
-            Err(_) if cgroup == Path::new("/") && directory.exists() => Some(true),
-            Err(_) => None,
-        }
+        files::populated(&self.directory(cgroup)?)
     }
 }
 
@@ -194,7 +169,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::targets::fixture::Host;
+    use crate::cgroup::fixture::Host;
 
     #[test]
     fn the_mount_is_found_on_hybrid_hosts_and_missed_on_v1() {
@@ -272,6 +247,8 @@ mod tests {
         host.populate("/a", false);
         assert_eq!(hierarchy.populated(Path::new("/a")), Some(false));
         assert_eq!(hierarchy.populated(Path::new("/gone")), None);
+        assert_eq!(hierarchy.populated(Path::new("/")), Some(false));
+        fs::write(host.cgroup_root().join("cgroup.procs"), "1\n").unwrap();
         assert_eq!(hierarchy.populated(Path::new("/")), Some(true));
     }
 

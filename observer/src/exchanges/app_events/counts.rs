@@ -2,25 +2,27 @@
 
 use observer_ebpf::histogram::LONG_NS;
 
-use super::histogram::LongTimes;
-use crate::exchanges::events::{Event, Outcome};
+use crate::{
+    exchanges::histogram::LongTimes,
+    profiles::events::{Event, Outcome},
+};
 
 /// Events of one name.
 #[derive(Debug, Default)]
-pub(in crate::collectors) struct Events {
+pub(in crate::exchanges) struct Events {
     /// How many, by [`Outcome`].
-    pub(in crate::collectors) counts: [u64; Outcome::ALL.len()],
+    pub(in crate::exchanges) counts: [u64; Outcome::ALL.len()],
     /// From the first byte of the request to the end of the answer.
-    pub(in crate::collectors) duration: LongTimes,
+    pub(in crate::exchanges) duration: LongTimes,
 }
 
 /// Events by name; a name that never came up costs a pointer.
 #[derive(Debug, Default)]
-pub(in crate::collectors) struct EventCounts(Vec<Option<Box<Events>>>);
+pub(in crate::exchanges) struct EventCounts(Vec<Option<Box<Events>>>);
 
 impl EventCounts {
     /// Counts an event that took `duration_ns`.
-    pub(super) fn count(&mut self, event: Event, outcome: Outcome, duration_ns: u64) {
+    pub(in crate::exchanges) fn count(&mut self, event: Event, outcome: Outcome, duration_ns: u64) {
         if self.0.is_empty() {
             self.0.resize_with(Event::ALL.len(), || None);
         }
@@ -30,7 +32,7 @@ impl EventCounts {
     }
 
     /// The events that came up.
-    pub(in crate::collectors) fn iter(&self) -> impl Iterator<Item = (Event, &Events)> {
+    pub(in crate::exchanges) fn iter(&self) -> impl Iterator<Item = (Event, &Events)> {
         Event::ALL.iter().zip(&self.0).filter_map(|(event, events)| Some((*event, events.as_deref()?)))
     }
 }

@@ -3,7 +3,7 @@
 
 use observer_ebpf::http::exchange::{Exchange, METHODS, Outcome, PREEXISTING, RequestAhead, SELF_CALL};
 
-use super::events::End;
+use crate::profiles::events::End;
 
 /// The status code of a request that its client left before there was an answer, as nginx logs it.
 pub const CLIENT_LEFT: u16 = 499;

@@ -57,14 +57,18 @@ fn add_processes(directory: &Path, reader: &mut Reader, found: &mut Vec<i32>) {
     }
 }
 
-/// Whether a v2 cgroup or one below it has a process.
-pub fn populated(directory: &Path) -> bool {
-    let mut reader = Reader::default();
-    let events = reader.read(&directory.join("cgroup.events"));
-    match events.and_then(|events| keyed(events, "populated")) {
-        Some(populated) => populated != 0,
-        // The root cgroup has no such file.
-        None => !processes(directory).is_empty(),
+/// Whether a v2 cgroup or one below it has a process; `None` when it is gone.
+pub fn populated(directory: &Path) -> Option<bool> {
+    let mut events = [0; 64];
+    // One read: the file is shorter than the buffer, and this is done for every target at every look.
+    let read = File::open(directory.join("cgroup.events")).and_then(|mut file| file.read(&mut events));
+    match read {
+        Ok(length) => {
+            let mut lines = events.split_at(length).0.split(|byte| *byte == b'\n');
+            Some(lines.any(|line| line == b"populated 1"))
+        }
+        // The root has no such file.
+        Err(_) => directory.is_dir().then(|| !processes(directory).is_empty()),
     }
 }
 
@@ -145,10 +149,10 @@ mod tests {
         fs::write(root.path().join("cgroup.procs"), "30\n0\n").unwrap();
         fs::write(root.path().join("a/b/cgroup.procs"), "7\n30\n8\n").unwrap();
         assert_eq!(processes(root.path()), [7, 8, 30]);
-        assert!(populated(root.path()));
+        assert_eq!(populated(root.path()), Some(true));
         fs::write(root.path().join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
-        assert!(!populated(root.path()));
+        assert_eq!(populated(root.path()), Some(false));
         assert!(processes(&root.path().join("gone")).is_empty());
-        assert!(!populated(&root.path().join("gone")));
+        assert_eq!(populated(&root.path().join("gone")), None);
     }
 }

@@ -1,72 +1,78 @@
 //! Streams that a target serves: what they have done so far, which are open, and how they ended.
 //! Open streams are in the counts as of this scrape.
 
+mod counts;
+mod kind;
+
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    Collector, Families, Kind, Metric,
-    exchanges::{Exchanges, Open, Row, Streams, TargetCounts},
-    metric::{GAP, LONG, REQUEST},
-};
+pub(super) use self::counts::{Live, Streams};
+pub use self::kind::{KINDS, Kind, Progress, kind};
+use super::{Exchanges, state::Open, status::StatusCode, table::Row, target::TargetCounts};
 use crate::{
-    exchanges::{
-        labels::StatusCode,
-        streams::{KINDS, Kind as StreamKind},
+    collectors::{
+        Collector, Families, Kind as MetricKind, Metric,
+        metric::{GAP, LONG, REQUEST},
     },
     targets::TargetList,
 };
 
-pub(super) static METRICS: [Metric; 10] = [
-    Metric::of_target("streams_active", Kind::Gauge, &["kind", "route"], "Open streams."),
+pub(crate) static METRICS: [Metric; 10] = [
+    Metric::of_target("streams_active", MetricKind::Gauge, &["kind", "route"], "Open streams."),
     Metric::of_target(
         "streams_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["kind", "route", "status_code", "outcome"],
         "Streams that have ended, by the first thing that ended each.",
     ),
     Metric::of_target(
         "stream_duration_seconds",
-        Kind::Histogram(LONG),
+        MetricKind::Histogram(LONG),
         &["kind", "route"],
         "Time from the first byte of the request to the end; of preexisting streams, since they were adopted.",
     ),
     Metric::of_target(
         "stream_time_to_headers_seconds",
-        Kind::Histogram(REQUEST),
+        MetricKind::Histogram(REQUEST),
         &["kind", "route"],
         "Time from the first byte of the request to the head of the response.",
     ),
     Metric::of_target(
         "stream_time_to_first_event_seconds",
-        Kind::Histogram(REQUEST),
+        MetricKind::Histogram(REQUEST),
         &["kind", "route"],
         "Time from the first byte of the request to the first bytes that are no comment and no heartbeat.",
     ),
     Metric::of_target(
         "stream_gap_seconds",
-        Kind::Histogram(GAP),
+        MetricKind::Histogram(GAP),
         &["kind", "route"],
         "Time between two chunks that hold something, or two messages that the target sent.",
     ),
     Metric::of_target(
         "stream_stalls_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["kind", "route"],
         "Gaps over `streams.stall`, counted while they last.",
     ),
     Metric::of_target(
         "stream_chunks_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["kind", "route", "direction"],
         "Chunks that hold something; of a WebSocket, messages. Grows while a stream lives.",
     ),
     Metric::of_target(
         "stream_bytes_total",
-        Kind::Counter,
+        MetricKind::Counter,
         &["kind", "route", "direction"],
         "Bytes of bodies or messages, without framing. Grows while a stream lives.",
     ),
-    Metric::of_target("stream_oldest_age_seconds", Kind::Gauge, &["kind"], "Age of the oldest open stream."),
+    Metric::of_target(
+        "stream_oldest_age_seconds",
+        MetricKind::Gauge,
+        &["kind"],
+        "Age of the oldest open stream.",
+    ),
 ];
 
 /// Values of the label `direction`, as the target sees it.
@@ -119,7 +125,7 @@ fn write(
         let labels = [container, app, KINDS[kind], counts.routes.template(row)];
         let open = open.get(&(row, kind)).copied().unwrap_or_default();
         families.value(active, &labels, open.count as f64);
-        write_streams(families, labels, streams, kind == StreamKind::WebSocket as usize);
+        write_streams(families, labels, streams, kind == Kind::WebSocket as usize);
         let age = if open.count == 0 { 0 } else { now_ns.saturating_sub(open.oldest_ns) };
         ages[kind] = ages[kind].max(Some(age));
     }

@@ -15,11 +15,11 @@ use observer_ebpf::http::exchange::{Exchange, Outcome};
 
 use super::{ExchangeSource, Exchanges, Settings, StreamTimes};
 use crate::{
-    collectors::{
-        Families, Registry, app_events::AppEventCollector, http::HttpCollector, overflow::LabelOverflow,
-        streams::StreamCollector, upstream::UpstreamCollector,
+    collectors::{Families, Registry, overflow::LabelOverflow},
+    exchanges::{
+        app_events::AppEventCollector, fixture::at, requests::HttpCollector, streams::StreamCollector,
+        upstream::UpstreamCollector,
     },
-    exchanges::fixture::at,
     kernel::{Record, Records},
     profiles::Profiles,
     targets::{Info, Labels, StateCounts, Target, TargetId, TargetList},

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use procfs::process::{MountInfo, Process};
 
 use super::files;
-use crate::targets::{Cgroup, cgroups::Hierarchy};
+use super::{Cgroup, Hierarchy};
 
 /// The v1 controllers whose files are read.
 const CONTROLLERS: &[&str] = &["blkio", "cpu", "cpuacct", "memory", "pids"];

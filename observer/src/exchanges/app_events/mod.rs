@@ -1,11 +1,18 @@
 //! What the app did, as its profile reads it out of requests: chat turns, uploads, logins.
 
+mod counts;
+
 use std::sync::Arc;
 
-use super::{Collector, Families, Kind, Metric, exchanges::Exchanges, metric::LONG};
-use crate::{exchanges::events::Outcome, targets::TargetList};
+pub(super) use self::counts::EventCounts;
+use super::Exchanges;
+use crate::{
+    collectors::{Collector, Families, Kind, Metric, metric::LONG},
+    profiles::events::Outcome,
+    targets::TargetList,
+};
 
-pub(super) static METRICS: [Metric; 2] = [
+pub(crate) static METRICS: [Metric; 2] = [
     Metric::of_target(
         "app_events_total",
         Kind::Counter,

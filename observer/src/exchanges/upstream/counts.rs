@@ -5,46 +5,44 @@ use observer_ebpf::{
     peer::{Direction, PeerKey},
 };
 
-use super::{
-    requests::Requests,
-    table::{Routes, Row, Table},
-};
 use crate::{
     collectors::peer_names::peer_name,
     exchanges::{
-        http::{self, is_preexisting},
+        record::{self, is_preexisting},
+        requests::Requests,
         routes::Router,
+        table::{Routes, Row, Table},
     },
 };
 
 /// Requests by method and route.
-pub(in crate::collectors) type Asked = Table<Requests, { METHODS.len() }>;
+pub(in crate::exchanges) type Asked = Table<Requests, { METHODS.len() }>;
 
 /// What a target asked of others.
 #[derive(Debug)]
-pub(in crate::collectors) struct Upstreams {
+pub(in crate::exchanges) struct Upstreams {
     router: Router,
-    pub(in crate::collectors) routes: Routes,
+    pub(in crate::exchanges) routes: Routes,
     /// By the name of the peer; a closed list, which is short.
-    pub(in crate::collectors) peers: Vec<(&'static str, Asked)>,
+    pub(in crate::exchanges) peers: Vec<(&'static str, Asked)>,
 }
 
 impl Upstreams {
     /// Counts by the routes of `router`.
-    pub(super) fn new(router: Router) -> Self {
+    pub(in crate::exchanges) fn new(router: Router) -> Self {
         Self { router, routes: Routes::default(), peers: Vec::new() }
     }
 
     /// Counts an outbound exchange that has ended, a stream like a request.
-    pub(super) fn ended(&mut self, exchange: &Exchange) {
-        if http::end(exchange).is_none() {
+    pub(in crate::exchanges) fn ended(&mut self, exchange: &Exchange) {
+        if record::end(exchange).is_none() {
             return;
         }
-        let method = http::method(exchange);
+        let method = record::method(exchange);
         let row = if is_preexisting(exchange) {
             Row::PREEXISTING
         } else {
-            let path = http::path(exchange);
+            let path = record::path(exchange);
             self.routes.row(&self.router.route(METHODS[method].as_bytes(), path, exchange.status))
         };
         let key = PeerKey { port: exchange.port, ..PeerKey::shared(exchange.target, Direction::Outbound) };

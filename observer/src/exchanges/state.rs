@@ -9,12 +9,14 @@ use observer_ebpf::{
     peer::Direction,
 };
 
-use super::{settings::Settings, streams::Live, target::TargetCounts};
+use super::{
+    ahead::Ahead,
+    record::{self, has, is_self_call},
+    settings::Settings,
+    streams::Live,
+    target::TargetCounts,
+};
 use crate::{
-    exchanges::{
-        ahead::Ahead,
-        http::{self, has, is_self_call},
-    },
     kernel::{Read, Record},
     targets::{TargetId, TargetList},
 };
@@ -42,11 +44,11 @@ pub(super) struct State {
 
 /// Streams of a target that are open, of one route and kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::collectors) struct Open {
+pub(in crate::exchanges) struct Open {
     /// How many.
-    pub(in crate::collectors) count: u64,
+    pub(in crate::exchanges) count: u64,
     /// When the oldest began, in nanoseconds.
-    pub(in crate::collectors) oldest_ns: u64,
+    pub(in crate::exchanges) oldest_ns: u64,
 }
 
 impl State {
@@ -117,7 +119,7 @@ impl State {
                 self.settings.records.add(Read::Unjoined, 1);
                 return;
             };
-            joined = http::joined(exchange, &request);
+            joined = record::joined(exchange, &request);
             &joined
         } else {
             exchange
@@ -154,7 +156,7 @@ impl State {
         let Some(target) = targets.get_mut(&exchange.target) else { return };
         let key = (exchange.id, exchange.index);
         let joined = match ahead.get(exchange) {
-            Some(request) if has(exchange, AHEAD) => Some(http::joined(exchange, request)),
+            Some(request) if has(exchange, AHEAD) => Some(record::joined(exchange, request)),
             _ => None,
         };
         // One whose request is not known cannot be placed.

@@ -11,8 +11,8 @@ use std::{
 
 use object::{Object as _, ObjectSection as _, read::elf::ElfFile64};
 
-use super::processes::executable;
-use crate::nodejs::bounded::Bounded;
+use super::bounded::Bounded;
+use crate::targets::executable;
 
 /// A runtime whose event loop and garbage collection are not observed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Runtime {
 }
 
 /// A line for each executable of these processes whose runtime is not covered.
-pub(super) fn not_covered(proc_root: &Path, processes: &[u32]) -> Vec<String> {
+pub fn not_covered(proc_root: &Path, processes: &[u32]) -> Vec<String> {
     let mut executables: BTreeMap<PathBuf, u32> = BTreeMap::new();
     for pid in processes {
         if let Some(path) = executable(proc_root, *pid) {

@@ -3,23 +3,23 @@
 
 use std::sync::Arc;
 
-use crate::exchanges::routes::Route;
+use super::routes::Route;
 
 /// Route of what was under way when the agent attached.
-pub(in crate::collectors) const PREEXISTING: &str = "{preexisting}";
+pub(in crate::exchanges) const PREEXISTING: &str = "{preexisting}";
 
 /// The row of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(in crate::collectors) struct Row(usize);
+pub(in crate::exchanges) struct Row(usize);
 
 impl Row {
     /// The row of [`PREEXISTING`].
-    pub(in crate::collectors) const PREEXISTING: Self = Self(0);
+    pub(in crate::exchanges) const PREEXISTING: Self = Self(0);
 }
 
 /// The templates of the rows.
 #[derive(Debug, Default)]
-pub(in crate::collectors) struct Routes(Vec<Option<Arc<str>>>);
+pub(in crate::exchanges) struct Routes(Vec<Option<Arc<str>>>);
 
 impl Routes {
     /// The row of a route that a router found.
@@ -33,14 +33,14 @@ impl Routes {
     }
 
     /// The label value of a row.
-    pub(in crate::collectors) fn template(&self, row: Row) -> &str {
+    pub(in crate::exchanges) fn template(&self, row: Row) -> &str {
         self.0.get(row.0).and_then(Option::as_deref).unwrap_or(PREEXISTING)
     }
 }
 
 /// Cells by row and column.
 #[derive(Debug)]
-pub(in crate::collectors) struct Table<T, const COLUMNS: usize>(Vec<Option<Box<T>>>);
+pub(in crate::exchanges) struct Table<T, const COLUMNS: usize>(Vec<Option<Box<T>>>);
 
 impl<T, const COLUMNS: usize> Default for Table<T, COLUMNS> {
     fn default() -> Self {
@@ -60,7 +60,7 @@ impl<T: Default, const COLUMNS: usize> Table<T, COLUMNS> {
     }
 
     /// The cells that there are, with row and column.
-    pub(in crate::collectors) fn cells(&self) -> impl Iterator<Item = (Row, usize, &T)> {
+    pub(in crate::exchanges) fn cells(&self) -> impl Iterator<Item = (Row, usize, &T)> {
         self.0
             .iter()
             .enumerate()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use observer_ebpf::http::exchange::{Body, Exchange};
 
-use super::http::{elapsed, end, is_preexisting};
+use crate::exchanges::record::{elapsed, end, is_preexisting};
 
 /// Value of the label `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,17 +1,19 @@
 //! HTTP that a target asks of others, by the name of the service: counts, times to the last and to the first byte.
 
+mod counts;
+
 use std::sync::Arc;
 
 use observer_ebpf::http::exchange::METHODS;
 
-use super::{
-    Collector, Families, Kind, Metric,
-    exchanges::{Exchanges, Upstreams},
-    metric::REQUEST,
+pub(super) use self::counts::Upstreams;
+use super::{Exchanges, status::StatusCode};
+use crate::{
+    collectors::{Collector, Families, Kind, Metric, metric::REQUEST},
+    targets::TargetList,
 };
-use crate::{exchanges::labels::StatusCode, targets::TargetList};
 
-pub(super) static METRICS: [Metric; 3] = [
+pub(crate) static METRICS: [Metric; 3] = [
     Metric::of_target(
         "upstream_requests_total",
         Kind::Counter,
