@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Info, Labels, containers,
+    Identity, Info, Labels, containers,
     containers::Container,
     selector::{Matcher, Selector, UnknownProfile},
 };
@@ -21,6 +21,8 @@ pub(super) type SelectorIndex = usize;
 pub(super) struct Match {
     /// Because of which selector; the implicit one has index 0.
     pub(super) selector: SelectorIndex,
+    /// What it is told apart by.
+    pub(super) identity: Identity,
     /// What its series are labelled with.
     pub(super) labels: Labels,
     /// What else is known of it.
@@ -148,7 +150,14 @@ impl Rules {
                 "systemd".clone_into(&mut info.runtime);
             }
         }
-        Match { selector, labels: Labels { container: name, app }, info }
+        let by_path = || cgroup.display().to_string();
+        let identity = match (container, unit) {
+            _ if named_by_path => Identity { source: "proc", id: by_path() },
+            (Some(container), _) if !named_by_unit => Identity { source: "docker", id: container.id.clone() },
+            (_, Some(_)) => Identity { source: "systemd", id: by_path() },
+            _ => Identity { source: "proc", id: by_path() },
+        };
+        Match { selector, identity, labels: Labels { container: name, app }, info }
     }
 }
 

@@ -4,6 +4,7 @@
 mod apps;
 mod containers;
 mod docker;
+mod entry;
 mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -27,7 +28,17 @@ use selector::Selector;
 
 pub use crate::cgroup::Cgroup;
 
-/// The labels that every series of a target carries; also what a target is told apart by.
+/// What a target is told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Name of the source that knows the workload.
+    pub source: &'static str,
+    /// What the source calls it; never another workload's, and the same when it comes back.
+    pub id: String,
+}
+
+/// The labels that every series of a target carries. They may change while it lives; where those of two targets are the
+/// same, their series are added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels {
     /// Container, pod-container or unit name.
@@ -65,13 +76,13 @@ pub type TargetId = u32;
 /// A target as collectors see it: a snapshot that does not change under them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its number, kept for as long as its labels live: a container restarted under its name keeps it.
+    /// Its number, kept when its labels change and when it comes back: a container that is made anew under its name too.
     pub id: TargetId,
     /// Its labels.
     pub labels: Labels,
     /// Its metadata, as of its newest instance.
     pub info: Info,
-    /// The cgroups attached to now: none once it has gone, more than one where two instances share the labels.
+    /// The cgroups attached to now: none once it has gone.
     pub cgroups: Vec<Cgroup>,
     /// How often it came back after it had been gone or had run empty.
     pub restarts: u64,
