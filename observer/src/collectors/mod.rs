@@ -2,6 +2,7 @@
 //! This file is the registry, which knows no subject.
 
 pub mod agent;
+pub mod bounds;
 pub mod container;
 pub mod families;
 #[cfg(any(test, feature = "fuzz"))]
@@ -21,7 +22,7 @@ pub mod tcp;
 use std::time::Instant;
 
 pub use families::Families;
-pub use metric::{Kind, Metric};
+pub use metric::{Joined, Kind, Metric};
 
 /// Turns what is known of one subject into metric families at the moment of a scrape.
 pub trait Collector: Send + Sync {

@@ -44,7 +44,7 @@ pub(crate) fn exchange() -> Exchange {
         port: 0,
         padding: 0,
         path,
-        gaps: [0; 15],
+        gaps: [0; observer_ebpf::histogram::GAP_NS.len() + 1],
         stalls: 0,
         gap_sum_ns: 0,
     }

@@ -3,30 +3,8 @@
 
 use observer_ebpf::histogram::bucket;
 
+pub(super) use crate::collectors::bounds::{GAP_NS, LLM_NS, LONG_NS, REQUEST_NS, SIZE_BYTES};
 use crate::collectors::metric::HistogramValue;
-
-/// Bounds of requests in nanoseconds.
-pub(super) const REQUEST_NS: [u64; 16] = [
-    5_000_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    75_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    750_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    7_500_000_000,
-    10_000_000_000,
-    30_000_000_000,
-    60_000_000_000,
-];
-/// Bounds of sizes in bytes.
-pub(super) const SIZE_BYTES: [u64; 10] =
-    [1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26];
 
 /// Observations per bucket, the last one above every bound.
 #[derive(Clone, Debug)]
@@ -40,10 +18,12 @@ pub(in crate::exchanges) struct Buckets<const BUCKETS: usize> {
 pub(in crate::exchanges) type RequestTimes = Buckets<{ REQUEST_NS.len() + 1 }>;
 /// Over [`SIZE_BYTES`].
 pub(in crate::exchanges) type Sizes = Buckets<{ SIZE_BYTES.len() + 1 }>;
-/// Over [`observer_ebpf::histogram::LONG_NS`].
-pub(in crate::exchanges) type LongTimes = Buckets<{ observer_ebpf::histogram::LONG_NS.len() + 1 }>;
-/// Over [`observer_ebpf::histogram::GAP_NS`].
-pub(in crate::exchanges) type Gaps = Buckets<{ observer_ebpf::histogram::GAP_NS.len() + 1 }>;
+/// Over [`LONG_NS`].
+pub(in crate::exchanges) type LongTimes = Buckets<{ LONG_NS.len() + 1 }>;
+/// Over [`LLM_NS`].
+pub(in crate::exchanges) type LlmTimes = Buckets<{ LLM_NS.len() + 1 }>;
+/// Over [`GAP_NS`].
+pub(in crate::exchanges) type Gaps = Buckets<{ GAP_NS.len() + 1 }>;
 
 impl<const BUCKETS: usize> Default for Buckets<BUCKETS> {
     fn default() -> Self {
@@ -79,20 +59,7 @@ impl<const BUCKETS: usize> Buckets<BUCKETS> {
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::histogram::{GAP_NS, LONG_NS};
-
     use super::*;
-    use crate::collectors::metric::{GAP, LONG, REQUEST, SIZE};
-
-    #[test]
-    fn bounds_are_those_of_the_metrics() {
-        let scaled =
-            |bounds: &[u64], by: f64| bounds.iter().map(|bound| *bound as f64 / by).collect::<Vec<_>>();
-        assert_eq!(scaled(&REQUEST_NS, 1e9), REQUEST);
-        assert_eq!(scaled(&SIZE_BYTES, 1.0), SIZE);
-        assert_eq!(scaled(&GAP_NS, 1e9), GAP);
-        assert_eq!(scaled(&LONG_NS, 1e9), LONG);
-    }
 
     #[test]
     fn observations_and_counts_add_up_beyond_64_bits() {

@@ -58,16 +58,24 @@ pub struct Info {
     pub container_id: String,
     /// `docker`, `containerd`, `podman`, `systemd`, or empty for a plain cgroup.
     pub runtime: String,
-    /// Pod name, where there is one.
-    pub pod: String,
-    /// Pod namespace, where there is one.
-    pub namespace: String,
+    /// The pod's uid, where there is one.
+    pub pod_uid: String,
+    /// What made the pod: a Deployment's name, where there is one.
+    pub workload: String,
+    /// `Deployment` or its like.
+    pub workload_kind: String,
     /// Node name, where there is one.
     pub node: String,
     /// systemd unit, where there is one.
     pub unit: String,
     /// Version of the app, from the image's tag or `org.opencontainers.image.version` label.
     pub version: String,
+    /// The Compose project that it belongs to, where there is one.
+    pub compose_project: String,
+    /// Its service in that project.
+    pub compose_service: String,
+    /// Its number among the containers of that service.
+    pub replica: String,
 }
 
 /// Number of a target inside one run of the agent; the kernel half keys its counts by it. Never reused, never 0.

@@ -39,7 +39,8 @@ pub(crate) static METRICS: [Metric; 4] = [
         Kind::Gauge,
         &["process"],
         "How long the turn of an event loop that now runs has run; of several loops, the longest.",
-    ),
+    )
+    .highest(),
     Metric::of_target(
         "nodejs_gc_duration_seconds",
         Kind::Histogram(GAP),

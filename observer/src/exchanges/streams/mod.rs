@@ -72,7 +72,8 @@ pub(crate) static METRICS: [Metric; 10] = [
         MetricKind::Gauge,
         &["kind"],
         "Age of the oldest open stream.",
-    ),
+    )
+    .highest(),
 ];
 
 /// Values of the label `direction`, as the target sees it.

@@ -3,6 +3,7 @@
 
 use std::{fs, path::Path};
 
+use observer_ebpf::histogram::GAP_NS;
 use observer_ebpf::http::exchange::{Body, Exchange, SELF_CALL};
 
 use super::{Case, still_open};
@@ -11,7 +12,7 @@ use crate::exchanges::fixture::{asking, at, exchange};
 #[test]
 fn one_of_each_kind_looks_like_the_golden_file() {
     let case = Case::of("lobechat");
-    let mut gaps = [0; 15];
+    let mut gaps = [0; GAP_NS.len() + 1];
     (gaps[4], gaps[13]) = (3, 1);
     let stream = |body: Body| {
         let ended_ns = at(30_000);
