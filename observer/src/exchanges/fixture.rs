@@ -50,6 +50,11 @@ pub(crate) fn exchange() -> Exchange {
     }
 }
 
+/// The exchange on another connection.
+pub(crate) fn numbered(id: u64) -> Exchange {
+    Exchange { id, ..exchange() }
+}
+
 /// The exchange for another method and path.
 pub(crate) fn asking(method: &str, path: &str, of: &Exchange) -> Exchange {
     let mut bytes = [0; PATH_BYTES];

@@ -40,6 +40,11 @@ impl<const BUCKETS: usize> Buckets<BUCKETS> {
         }
     }
 
+    /// Whether nothing was observed.
+    pub(in crate::exchanges) fn is_empty(&self) -> bool {
+        self.counts.iter().all(|count| *count == 0)
+    }
+
     /// Adds what was counted elsewhere.
     pub(super) fn add(&mut self, counts: &[u32; BUCKETS], sum: u64) {
         self.counts.iter_mut().zip(counts).for_each(|(to, count)| *to += u64::from(*count));

@@ -23,10 +23,12 @@ pub mod upstream;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
 };
 
 use observer_ebpf::http::exchange::Exchange;
+use tokio::sync::broadcast;
 
 pub use self::settings::{Settings, StreamTimes};
 use self::{
@@ -72,9 +74,20 @@ impl ExchangeSource for FromKernel {
     }
 }
 
+/// Records that wait for a scrape that holds the counts; with more, whoever reads the ring waits too.
+const WAITING: usize = 16_384;
+/// Records that a listener may lag behind by before it loses its oldest.
+const LAG: usize = 1024;
+
 /// The counts of all targets' exchanges.
+///
+/// Records go from the ring to a queue, to be counted, and to everybody who listens. Neither waits for a scrape, which
+/// holds the counts for as long as its walk takes.
 pub struct Exchanges {
     source: Box<dyn ExchangeSource>,
+    /// Read and not counted yet, in their order. Locked before the ring and after the counts, never for long.
+    queue: Mutex<Vec<Record>>,
+    listeners: broadcast::Sender<Record>,
     state: Mutex<State>,
 }
 
@@ -86,43 +99,80 @@ impl Exchanges {
         settings: Settings,
     ) -> Self {
         settings.declare();
-        Self { source: Box::new(source), state: Mutex::new(State::new(targets, settings)) }
+        Self {
+            source: Box::new(source),
+            queue: Mutex::default(),
+            listeners: broadcast::Sender::new(LAG),
+            state: Mutex::new(State::new(targets, settings)),
+        }
     }
 
-    /// Takes in the records that wait.
+    /// Hears every record from now on, in the order of the ring. Whoever lags loses records and is told how many; the
+    /// counts and other listeners lose nothing by it.
+    pub fn listen(&self) -> broadcast::Receiver<Record> {
+        self.listeners.subscribe()
+    }
+
+    /// Reads the ring, tells the listeners, and counts, unless a scrape is about to do that.
     pub fn take_in(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.drain(&mut state);
+        if lock(&self.queue).len() >= WAITING {
+            self.count(&mut lock(&self.state));
+        }
+        self.read();
+        match self.state.try_lock() {
+            Ok(mut state) => self.count(&mut state),
+            Err(TryLockError::Poisoned(poisoned)) => self.count(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
     }
 
     /// Takes in the records that wait and what is under way: what a scrape is to show. The lock is held throughout, so
     /// that the end of what the walk sees open is taken in behind it.
     fn refresh(&self) -> anyhow::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.drain(&mut state);
+        let mut state = lock(&self.state);
+        self.read();
+        self.count(&mut state);
         state.begin_walk();
         let now_ns = self.source.now_ns();
         self.source.walk(&mut |exchange| state.see(exchange, now_ns))
     }
 
-    fn drain(&self, state: &mut State) {
+    /// Moves what is in the ring to the queue and to the listeners.
+    fn read(&self) {
+        let mut queue = lock(&self.queue);
+        self.source.drain(&mut |record| {
+            queue.push(*record);
+            if self.listeners.receiver_count() > 0 {
+                // An error means that the last listener has just left.
+                self.listeners.send(*record).ok();
+            }
+        });
+    }
+
+    /// Counts what is in the queue.
+    fn count(&self, state: &mut State) {
+        let records = mem::take(&mut *lock(&self.queue));
         state.retry();
-        self.source.drain(&mut |record| state.record(record));
+        records.iter().for_each(|record| state.record(record));
     }
 
     /// Calls `show` with a target's counts, where it has any.
     fn with<T>(&self, target: TargetId, show: impl FnOnce(&TargetCounts) -> T) -> Option<T> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.target(target).map(show)
+        lock(&self.state).target(target).map(show)
     }
 
     /// A target's open streams by route and kind, as of the last scrape and without those that have ended since.
     fn open(&self, target: TargetId) -> HashMap<(Row, usize), Open> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).open(target)
+        lock(&self.state).open(target)
     }
 
     /// Now on the clock of the records, in nanoseconds.
     fn now_ns(&self) -> u64 {
         self.source.now_ns()
     }
+}
+
+/// What a panic in another thread has left is still the counts.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -67,6 +67,7 @@ const COMPILED_IN: [(&str, &str); 9] = [
 /// path = "/api/notes/{note}/ask"
 /// event = "chat_turn"
 /// stream = true
+/// self_calls = true                     # also where the container calls itself
 ///
 /// [[trpc]]
 /// path = "/trpc/{lambda|edge}"
@@ -139,6 +140,10 @@ pub struct RouteSpec {
     /// Whether every successful answer is a stream, whatever its head says.
     #[serde(default)]
     pub stream: bool,
+    /// Whether it counts also where the target called itself: one process in the container asking another for work
+    /// that users wait for.
+    #[serde(default)]
+    pub self_calls: bool,
 }
 
 /// A tRPC endpoint, whose last segment is a list of procedures with `,` between them.

@@ -79,7 +79,7 @@ fn every_route_of_every_profile_is_reached() {
     let profiles = Profiles::compiled_in().unwrap();
     for profile in profiles.iter() {
         let mut router = Router::new(profile, 10_000);
-        for RouteSpec { method, path, event, stream } in &profile.routes {
+        for RouteSpec { method, path, event, stream, self_calls: _ } in &profile.routes {
             // `PUT` is in no profile, so it reaches routes for any method.
             let method = method.unwrap_or(Method::from_bytes(b"PUT"));
             for pattern in path.expand() {

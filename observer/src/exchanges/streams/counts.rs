@@ -18,6 +18,8 @@ use crate::{
 /// Streams of one route and kind.
 #[derive(Debug, Default)]
 pub(in crate::exchanges) struct Streams {
+    /// How many have begun.
+    pub(in crate::exchanges) started: u64,
     /// How many have ended, by status code and how.
     pub(in crate::exchanges) ended: Vec<((u16, End), u64)>,
     /// From the first byte of the request to the end.
@@ -43,6 +45,8 @@ pub(in crate::exchanges) struct Live {
     pub(in crate::exchanges) row: Row,
     pub(in crate::exchanges) kind: Kind,
     pub(in crate::exchanges) started_ns: u64,
+    /// Whether it has had no event yet.
+    pub(in crate::exchanges) waits: bool,
     /// What its route's counts hold of it.
     pub(in crate::exchanges) shown: Progress,
     /// The walk that saw it last.
@@ -56,6 +60,9 @@ impl Streams {
         self.chunks.iter_mut().zip(added.chunks).for_each(|(to, more)| *to += more);
         self.gaps.add(&added.gaps, added.gap_sum_ns);
         self.stalls += added.stalls;
+        if added.first_event_ns != 0 {
+            self.first_event.observe(&REQUEST_NS, added.first_event_ns);
+        }
     }
 
     /// Counts the end of a stream. Of one that was under way when the agent attached the request is not known, so it
@@ -66,12 +73,8 @@ impl Streams {
         if is_preexisting(exchange) {
             return;
         }
-        for (times, reached_ns) in
-            [(&mut self.headers, exchange.response_ns), (&mut self.first_event, exchange.event_ns)]
-        {
-            if let Some(time) = elapsed(exchange.started_ns, reached_ns) {
-                times.observe(&REQUEST_NS, time);
-            }
+        if let Some(time) = elapsed(exchange.started_ns, exchange.response_ns) {
+            self.headers.observe(&REQUEST_NS, time);
         }
     }
 }

@@ -63,8 +63,16 @@ pub struct Progress {
     pub gaps: [u32; GAP_NS.len() + 1],
     /// Their sum in nanoseconds.
     pub gap_sum_ns: u64,
-    /// Gaps that were stalls.
+    /// Gaps that were stalls, the wait for the first event among them.
     pub stalls: u64,
+    /// Time from the first byte of the request to the first event; 0 while there is none.
+    pub first_event_ns: u64,
+}
+
+/// Whether a stream is open and has had no event yet. Of one that was under way when the agent attached that is not
+/// known.
+pub fn waits(exchange: &Exchange) -> bool {
+    end(exchange).is_none() && exchange.event_ns == 0 && !is_preexisting(exchange)
 }
 
 impl Progress {
@@ -74,13 +82,21 @@ impl Progress {
     pub fn of(exchange: &Exchange, stall: Duration, now_ns: u64) -> Self {
         let until = until(exchange, now_ns);
         let silence = if exchange.last_event_ns == 0 { None } else { elapsed(exchange.last_event_ns, until) };
-        let stalled = silence.is_some_and(|silence| u128::from(silence) > stall.as_nanos());
+        let is_stall = |wait: u64| u128::from(wait) > stall.as_nanos();
+        let stalled = silence.is_some_and(is_stall);
+        // Until the first event, or as long as there is none.
+        let first_event =
+            elapsed(exchange.started_ns, exchange.event_ns).filter(|_| !is_preexisting(exchange));
+        let wait = first_event.unwrap_or_else(|| until.saturating_sub(exchange.started_ns));
+        let waited = !is_preexisting(exchange) && is_stall(wait);
         Self {
             bytes: [exchange.response_bytes, exchange.request_bytes],
             chunks: [exchange.sent.into(), exchange.received.into()],
             gaps: exchange.gaps,
             gap_sum_ns: exchange.gap_sum_ns,
-            stalls: u64::from(exchange.stalls) + u64::from(stalled),
+            stalls: u64::from(exchange.stalls) + u64::from(stalled) + u64::from(waited),
+            // Of an event that came with the request, as far as the clock tells.
+            first_event_ns: first_event.map_or(0, |time| time.max(1)),
         }
     }
 
@@ -105,6 +121,9 @@ impl Progress {
         shown.gap_sum_ns = shown.gap_sum_ns.max(self.gap_sum_ns);
         added.stalls = self.stalls.saturating_sub(shown.stalls);
         shown.stalls = shown.stalls.max(self.stalls);
+        if shown.first_event_ns == 0 {
+            (added.first_event_ns, shown.first_event_ns) = (self.first_event_ns, self.first_event_ns);
+        }
         added
     }
 }
@@ -198,8 +217,25 @@ mod tests {
     }
 
     #[test]
-    fn before_the_first_event_there_is_no_stall() {
-        let silent = Exchange { event_ns: 0, last_event_ns: 0, ..of(Body::Sse, None) };
-        assert_eq!(Progress::of(&silent, STALL, at(60_000)).stalls, 0);
+    fn a_wait_for_the_first_event_is_a_stall_too_and_once() {
+        let mut shown = Progress::default();
+        let silent = Exchange { event_ns: 0, last_event_ns: 0, sent: 0, ..of(Body::Sse, None) };
+        let added = |exchange: &Exchange, shown: &mut Progress, now| {
+            let added = Progress::of(exchange, STALL, at(now)).added(shown);
+            (added.stalls, added.first_event_ns)
+        };
+        assert!(waits(&silent));
+        assert_eq!(added(&silent, &mut shown, 10_000), (0, 0));
+        assert_eq!(added(&silent, &mut shown, 10_001), (1, 0));
+        assert_eq!(added(&silent, &mut shown, 21_000), (0, 0));
+        let first = Exchange { event_ns: at(22_000), last_event_ns: at(22_000), ..silent };
+        assert!(!waits(&first));
+        assert_eq!(added(&first, &mut shown, 22_100), (0, 22_000_000_000));
+        let ended = Exchange { ended_ns: at(23_000), outcome: Outcome::Completed as u8, ..first };
+        assert_eq!(added(&ended, &mut shown, 24_000), (0, 0));
+        assert_eq!(added(&ended, &mut Progress::default(), 24_000), (1, 22_000_000_000));
+        let adopted = Exchange { flags: PREEXISTING, ..silent };
+        assert_eq!(added(&adopted, &mut Progress::default(), 60_000), (0, 0));
+        assert!(!waits(&adopted));
     }
 }

@@ -7,7 +7,7 @@ mod kind;
 use std::{collections::HashMap, sync::Arc};
 
 pub(super) use self::counts::{Live, Streams};
-pub use self::kind::{KINDS, Kind, Progress, kind};
+pub use self::kind::{KINDS, Kind, Progress, kind, waits};
 use super::{Exchanges, state::Open, status::StatusCode, table::Row, target::TargetCounts};
 use crate::{
     collectors::{
@@ -17,8 +17,27 @@ use crate::{
     targets::TargetList,
 };
 
-pub(crate) static METRICS: [Metric; 10] = [
+pub(crate) static METRICS: [Metric; 13] = [
     Metric::of_target("streams_active", MetricKind::Gauge, &["kind", "route"], "Open streams."),
+    Metric::of_target(
+        "streams_started_total",
+        MetricKind::Counter,
+        &["kind", "route"],
+        "Streams that have begun: answers once it is known that they are streams.",
+    ),
+    Metric::of_target(
+        "streams_waiting",
+        MetricKind::Gauge,
+        &["kind", "route"],
+        "Open streams that have had no event yet.",
+    ),
+    Metric::of_target(
+        "stream_oldest_wait_seconds",
+        MetricKind::Gauge,
+        &["kind", "route"],
+        "How long the longest of them has waited, since the first byte of its request; 0 where none waits.",
+    )
+    .highest(),
     Metric::of_target(
         "streams_total",
         MetricKind::Counter,
@@ -41,7 +60,8 @@ pub(crate) static METRICS: [Metric; 10] = [
         "stream_time_to_first_event_seconds",
         MetricKind::Histogram(REQUEST),
         &["kind", "route"],
-        "Time from the first byte of the request to the first bytes that are no comment and no heartbeat.",
+        "Time from the first byte of the request to the first bytes that are no comment and no heartbeat, observed when \
+         they have come.",
     ),
     Metric::of_target(
         "stream_gap_seconds",
@@ -53,7 +73,7 @@ pub(crate) static METRICS: [Metric; 10] = [
         "stream_stalls_total",
         MetricKind::Counter,
         &["kind", "route"],
-        "Gaps over `streams.stall`, counted while they last.",
+        "Gaps over `streams.stall`, the wait for the first event among them, counted while they last.",
     ),
     Metric::of_target(
         "stream_chunks_total",
@@ -119,15 +139,18 @@ fn write(
     open: &HashMap<(Row, usize), Open>,
     now_ns: u64,
 ) {
-    let [active, .., oldest_age] = &METRICS;
+    let [active, _, waiting, oldest_wait, .., oldest_age] = &METRICS;
     let [container, app] = of;
     let mut ages = [None; KINDS.len()];
     for (row, kind, streams) in counts.streams.cells() {
         let labels = [container, app, KINDS[kind], counts.routes.template(row)];
         let open = open.get(&(row, kind)).copied().unwrap_or_default();
         families.value(active, &labels, open.count as f64);
+        families.value(waiting, &labels, open.waiting as f64);
+        let wait = now_ns.saturating_sub(open.waiting_since_ns);
+        families.value(oldest_wait, &labels, wait as f64 / 1e9);
         write_streams(families, labels, streams, kind == Kind::WebSocket as usize);
-        let age = if open.count == 0 { 0 } else { now_ns.saturating_sub(open.oldest_ns) };
+        let age = now_ns.saturating_sub(open.oldest_ns);
         ages[kind] = ages[kind].max(Some(age));
     }
     for (kind, age) in KINDS.iter().zip(ages) {
@@ -138,12 +161,13 @@ fn write(
 }
 
 fn write_streams(families: &mut Families, labels: [&str; 4], streams: &Streams, receives_messages: bool) {
-    let [_, total, duration, headers, first_event, gap, stalls, chunks, bytes, _] = &METRICS;
+    let [_, started, _, _, total, duration, headers, first_event, gap, stalls, chunks, bytes, _] = &METRICS;
     let [container, app, kind, route] = labels;
     for ((status, end), count) in &streams.ended {
         let status = StatusCode(*status).to_string();
         families.value(total, &[container, app, kind, route, &status, end.as_str()], *count as f64);
     }
+    families.value(started, &labels, streams.started as f64);
     families.histogram(duration, &labels, &streams.duration.seconds());
     families.histogram(headers, &labels, &streams.headers.seconds());
     families.histogram(first_event, &labels, &streams.first_event.seconds());

@@ -176,3 +176,67 @@ fn a_walk_that_breaks_off_fails_its_collector_and_the_counts_are_still_served() 
     scraped.expect("chat_http_requests_total", &[], 1.0);
     scraped.expect("chat_streams_active", &[], 1.0);
 }
+
+#[test]
+fn a_model_that_hangs_is_seen_while_it_lasts() {
+    const OF: &[&str] = &["kind=\"sse\"", "route=\"/\""];
+    let case = Case::of("");
+    let hang = |id| still_open(&Exchange { id, event_ns: 0, last_event_ns: 0, sent: 0, ..stream() });
+    let hanging: Vec<_> = (0..39).map(hang).collect();
+    for (now, stalls) in [(7_000_u64, 0.0), (11_000, 39.0), (22_000, 39.0)] {
+        case.open(now, &hanging);
+        let scraped = case.scrape();
+        scraped.expect("chat_streams_started_total", OF, 39.0);
+        scraped.expect("chat_streams_active", OF, 39.0);
+        scraped.expect("chat_streams_waiting", OF, 39.0);
+        scraped.expect("chat_stream_oldest_wait_seconds", OF, now as f64 / 1000.0);
+        scraped.expect("chat_stream_stalls_total", OF, stalls);
+        scraped.expect("chat_stream_time_to_first_event_seconds_count", OF, 0.0);
+    }
+    // Each event is observed when it has come, and not again at the end.
+    let spoken: Vec<_> = hanging
+        .iter()
+        .map(|open| Exchange { event_ns: at(22_000), last_event_ns: at(22_000), sent: 1, ..*open })
+        .collect();
+    case.open(22_500, &spoken);
+    for _ in 0..2 {
+        let scraped = case.scrape();
+        scraped.expect("chat_streams_waiting", OF, 0.0);
+        scraped.expect("chat_stream_oldest_wait_seconds", OF, 0.0);
+        scraped.expect("chat_stream_time_to_first_event_seconds_count", OF, 39.0);
+        scraped.expect("chat_stream_time_to_first_event_seconds_sum", OF, 39.0 * 22.0);
+    }
+    case.end(spoken.iter().map(|open| ended(open, 23_000)));
+    case.open(24_000, &[]);
+    let over = case.scrape();
+    over.expect("chat_streams_started_total", OF, 39.0);
+    over.expect("chat_streams_total", OF, 39.0);
+    over.expect("chat_stream_time_to_first_event_seconds_count", OF, 39.0);
+    over.expect("chat_stream_stalls_total", OF, 39.0);
+}
+
+#[test]
+fn an_upstream_that_sends_its_head_and_then_thinks_is_told_by_its_first_event() {
+    const TIME: &str = "chat_upstream_time_to_first_event_seconds";
+    let case = Case::of("");
+    let asked =
+        Exchange { direction: 1, port: 11434, response_ns: at(5), event_ns: 0, ..still_open(&stream()) };
+    case.open(3_000, &[asked]);
+    case.scrape().expect_none(&format!("{TIME}_count"), &[]);
+    let spoken = Exchange { event_ns: at(6_000), ..asked };
+    case.open(6_500, &[spoken]);
+    for _ in 0..3 {
+        let scraped = case.scrape();
+        scraped.expect(&format!("{TIME}_count"), &["upstream=\"ollama\""], 1.0);
+        scraped.expect(&format!("{TIME}_sum"), &["upstream=\"ollama\""], 6.0);
+    }
+    let never_seen_open = Exchange { id: 99, ..ended(&spoken, 8_000) };
+    let no_stream = Exchange { id: 98, body: Body::Known as u8, ..never_seen_open };
+    case.end([ended(&spoken, 8_000), never_seen_open, no_stream]);
+    case.open(9_000, &[]);
+    let scraped = case.scrape();
+    scraped.expect(&format!("{TIME}_count"), &[], 2.0);
+    scraped.expect(&format!("{TIME}_sum"), &[], 12.0);
+    scraped.expect("chat_upstream_requests_total", &[], 3.0);
+    scraped.expect("chat_upstream_time_to_first_byte_seconds_sum", &[], 0.015);
+}

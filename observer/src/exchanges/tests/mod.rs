@@ -2,7 +2,9 @@
 //! One file per subject; the script stands for the kernel half, with its ring, its sockets and its clock.
 
 mod golden;
+mod listeners;
 mod live;
+mod relabel;
 mod requests;
 mod streams;
 

@@ -121,7 +121,7 @@ fn ten_thousand_ids_are_one_route_and_ten_thousand_404s_none() {
 }
 
 /// A number in letters, which the general rule takes for no id.
-fn words(mut number: u32) -> String {
+pub(super) fn words(mut number: u32) -> String {
     let mut word = String::new();
     for _ in 0..4 {
         word.push(char::from(b'a' + u8::try_from(number % 10).unwrap()));
@@ -196,4 +196,24 @@ fn what_a_target_asks_of_others_is_counted_by_the_name_of_the_service() {
     for inbound in [TOTAL, "chat_streams_total", "chat_app_events_total"] {
         scraped.expect_none(inbound, &[]);
     }
+}
+
+#[test]
+fn calls_to_itself_that_the_profile_names_count_as_requests() {
+    let case = Case::of("anythingllm");
+    let call = asking("POST", "/process", &Exchange { flags: SELF_CALL, ..exchange() });
+    let other = asking("GET", "/accepts", &Exchange { flags: SELF_CALL, ..exchange() });
+    case.end([call, Exchange { direction: Direction::Outbound as u8, ..call }, other]);
+    case.open(
+        60,
+        &[still_open(&Exchange { status: 0, id: 5, ..call }), still_open(&Exchange { id: 6, ..other })],
+    );
+    let scraped = case.scrape();
+    scraped.expect(TOTAL, &["method=\"POST\"", "route=\"/process\"", "status_code=\"200\""], 1.0);
+    scraped.expect(TOTAL, &[], 1.0);
+    scraped.expect("chat_http_request_duration_seconds_sum", &["route=\"/process\""], 0.05);
+    scraped.expect("chat_app_events_total", &["event=\"document_processing\"", "outcome=\"ok\""], 1.0);
+    scraped.expect("chat_http_self_requests_total", &[], 1.0);
+    scraped.expect("chat_http_requests_in_flight", &[], 1.0);
+    scraped.expect_none("chat_upstream_requests_total", &[]);
 }

@@ -45,7 +45,7 @@ fn a_stream_of_heartbeats_alone_has_no_first_event() {
     scraped.expect("chat_stream_time_to_headers_seconds_count", &[], 1.0);
     scraped.expect("chat_stream_chunks_total", &["direction=\"sent\""], 0.0);
     scraped.expect("chat_stream_bytes_total", &["direction=\"sent\""], 2000.0);
-    scraped.expect("chat_stream_stalls_total", &[], 0.0);
+    scraped.expect("chat_stream_stalls_total", &[], 1.0);
 }
 
 #[test]

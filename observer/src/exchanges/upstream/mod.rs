@@ -9,11 +9,14 @@ use observer_ebpf::http::exchange::METHODS;
 pub(super) use self::counts::Upstreams;
 use super::{Exchanges, status::StatusCode};
 use crate::{
-    collectors::{Collector, Families, Kind, Metric, metric::REQUEST},
+    collectors::{
+        Collector, Families, Kind, Metric,
+        metric::{LLM, REQUEST},
+    },
     targets::TargetList,
 };
 
-pub(crate) static METRICS: [Metric; 3] = [
+pub(crate) static METRICS: [Metric; 4] = [
     Metric::of_target(
         "upstream_requests_total",
         Kind::Counter,
@@ -23,7 +26,7 @@ pub(crate) static METRICS: [Metric; 3] = [
     ),
     Metric::of_target(
         "upstream_request_duration_seconds",
-        Kind::Histogram(REQUEST),
+        Kind::Histogram(LLM),
         &["upstream", "method", "route"],
         "Time from the first byte of an answered request to the last byte of its response, streams among them.",
     ),
@@ -32,6 +35,13 @@ pub(crate) static METRICS: [Metric; 3] = [
         Kind::Histogram(REQUEST),
         &["upstream", "method", "route"],
         "Time from the first byte of a request to the first byte of its response.",
+    ),
+    Metric::of_target(
+        "upstream_time_to_first_event_seconds",
+        Kind::Histogram(LLM),
+        &["upstream", "method", "route"],
+        "Time from the first byte of a request to the first event of a streamed answer, observed when it has come: the \
+         head of such an answer often comes long before.",
     ),
 ];
 
@@ -67,7 +77,7 @@ impl Collector for UpstreamCollector {
 }
 
 fn write(families: &mut Families, of: [&str; 2], upstreams: &Upstreams) {
-    let [total, duration, first_byte] = &METRICS;
+    let [total, duration, first_byte, first_event] = &METRICS;
     let [container, app] = of;
     for (upstream, asked) in &upstreams.peers {
         for (row, method, requests) in asked.cells() {
@@ -79,6 +89,9 @@ fn write(families: &mut Families, of: [&str; 2], upstreams: &Upstreams) {
             }
             families.histogram(duration, &labels, &requests.duration.seconds());
             families.histogram(first_byte, &labels, &requests.first_byte.seconds());
+            if !requests.first_event.is_empty() {
+                families.histogram(first_event, &labels, &requests.first_event.seconds());
+            }
         }
     }
 }
