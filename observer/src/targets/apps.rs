@@ -9,8 +9,7 @@ use std::{
 
 use super::{
     Cgroup,
-    listeners::Listeners,
-    processes::{executable, link},
+    sources::{Listeners, executable, link},
 };
 use crate::{
     cgroup::Hierarchy,

@@ -2,29 +2,33 @@
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
 mod apps;
-mod containers;
-mod docker;
 mod entry;
 mod explain;
+mod feeds;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod inventory;
-mod listeners;
+mod knowledge;
 mod matching;
-mod processes;
+mod population;
 pub mod selector;
-mod socket_table;
+pub mod source;
+mod sources;
 mod table;
 mod world;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use explain::explain;
 pub use inventory::{Handle, Inventory};
-pub(crate) use processes::executable;
 use selector::Selector;
+pub(crate) use sources::executable;
 
 pub use crate::cgroup::Cgroup;
 
@@ -107,6 +111,15 @@ pub struct StateCounts {
     pub failed: u64,
 }
 
+/// A selector that matches nothing now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// As the operator wrote it.
+    pub selector: String,
+    /// Since when.
+    pub since: SystemTime,
+}
+
 /// A program of the kernel half that some target's cgroup does not admit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RefusedProgram {
@@ -122,6 +135,10 @@ pub trait TargetList: Send + Sync {
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+    /// Selectors that match nothing, in the operator's order.
+    fn waiting(&self) -> Arc<[Waiting]> {
+        Arc::default()
+    }
     /// Programs that cannot be attached to some target at this moment, each once.
     fn refused_programs(&self) -> Arc<[RefusedProgram]> {
         Arc::default()

@@ -3,7 +3,7 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use globset::{Glob, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher};
 
 use crate::profiles::Profiles;
 
@@ -95,8 +95,9 @@ impl FromStr for Selector {
         if value.is_empty() {
             return Err(refuse(format!("nothing follows `{kind}:`")));
         }
-        let glob =
-            || Glob::new(value).map(|glob| glob.compile_matcher()).map_err(|error| refuse(error.to_string()));
+        // A backslash is a character of names: systemd writes `-` within them as `\x2d`.
+        let glob = || GlobBuilder::new(value).backslash_escape(false).build();
+        let glob = || glob().map(|glob| glob.compile_matcher()).map_err(|error| refuse(error.to_string()));
         let matcher = match kind {
             "container" => Matcher::Container(glob()?),
             "image" => Matcher::Image(glob()?),
@@ -130,6 +131,8 @@ mod tests {
         assert!(
             matches!(parse("image:*lobe-chat*").matcher, Matcher::Image(glob) if glob.is_match("a/lobe-chat:1"))
         );
+        let escaped = parse(r"unit:my\x2dapp*.service").matcher;
+        assert!(matches!(escaped, Matcher::Unit(glob) if glob.is_match(r"my\x2dapp-1.service")));
         assert!(matches!(parse("unit:chat.service").matcher, Matcher::Unit(_)));
         assert!(
             matches!(parse("cgroup:docker/x/").matcher, Matcher::Cgroup(path) if path.to_str() == Some("/docker/x"))

@@ -83,6 +83,11 @@ impl<A: Attacher> Table<A> {
         &self.failures
     }
 
+    /// All cgroups that are attached to.
+    pub(super) fn attached(&self) -> impl Iterator<Item = &Cgroup> {
+        self.entries.values().flat_map(|entry| &entry.cgroups)
+    }
+
     /// Programs that some cgroup does not admit, each once.
     pub(super) fn refused_programs(&self) -> BTreeSet<RefusedProgram> {
         self.failures.values().filter_map(|failure| failure.refused).collect()

@@ -25,10 +25,10 @@ const FORWARDERS: [&str; 2] = ["docker-proxy", "rootlessport"];
 
 /// Finds the processes that serve ports; remembers what costs too much to ask each time.
 #[derive(Debug)]
-pub(super) struct Listeners {
+pub(in crate::targets) struct Listeners {
     proc_root: PathBuf,
     /// The ports that matter.
-    pub(super) ports: HashSet<u16>,
+    pub(in crate::targets) ports: HashSet<u16>,
     /// By the link's text `net:[INODE]`, which all processes of one namespace share.
     namespaces: HashMap<PathBuf, Namespace>,
     /// Owners of listening sockets by the socket's inode: process and file descriptor.
@@ -47,7 +47,7 @@ struct Namespace {
 }
 
 impl Listeners {
-    pub(super) fn new(proc_root: &Path) -> Self {
+    pub(in crate::targets) fn new(proc_root: &Path) -> Self {
         Self {
             proc_root: proc_root.to_owned(),
             ports: HashSet::new(),
@@ -57,7 +57,7 @@ impl Listeners {
     }
 
     /// Port and process of every server among these processes.
-    pub(super) fn servers(&mut self, processes: &[u32], now: Instant) -> Vec<(u16, u32)> {
+    pub(in crate::targets) fn servers(&mut self, processes: &[u32], now: Instant) -> Vec<(u16, u32)> {
         self.sort_into_namespaces(processes, now);
         let mut namespaces = std::mem::take(&mut self.namespaces);
         let mut sockets = HashMap::new();

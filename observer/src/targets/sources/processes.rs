@@ -8,12 +8,14 @@ use std::{
     time::Instant,
 };
 
-use super::{
-    listeners::Listeners,
-    matching::SelectorIndex,
-    selector::{Matcher, Selector},
+use super::listeners::Listeners;
+use crate::{
+    cgroup::{self, Membership},
+    targets::{
+        matching::SelectorIndex,
+        selector::{Matcher, Selector},
+    },
 };
-use crate::cgroup::{self, Membership};
 
 /// A process that a selector matches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +61,11 @@ impl Scanner {
         }
         scanner.listeners.ports.extend(scanner.ports.keys());
         scanner
+    }
+
+    /// Whether no selector is about processes.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ports.is_empty() && self.exes.is_empty() && self.pids.is_empty()
     }
 
     /// Every process that a selector matches now. Processes that vanish meanwhile are left out.
@@ -124,7 +131,7 @@ fn locate(proc_root: &Path, selector: SelectorIndex, pid: u32) -> Option<Process
 }
 
 /// Where `/proc/PID/NAME` points to; `None` when it or the process is gone.
-pub(super) fn link(proc_root: &Path, pid: u32, name: &str) -> Option<PathBuf> {
+pub(in crate::targets) fn link(proc_root: &Path, pid: u32, name: &str) -> Option<PathBuf> {
     fs::read_link(proc_root.join(pid.to_string()).join(name)).ok()
 }
 

@@ -1,50 +1,13 @@
-//! What a container runtime tells of a container, and how a container's cgroup directory is recognised.
-//! Runtimes disagree on the folders above it, but all put the container's full id into its own name.
+//! What names tell: which container or unit a cgroup belongs to, which version an image holds.
+//! Runtimes disagree on the folders above a container's cgroup, but all put its full id into its own name.
 
 use std::{collections::HashMap, path::Path};
-
-use super::Info;
 
 /// The label by which an image says its version, OCI image specification (annotations.md).
 const VERSION_LABEL: &str = "org.opencontainers.image.version";
 
-/// One container, running or not.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Container {
-    /// 64 hex digits.
-    pub(super) id: String,
-    /// Name without a leading slash.
-    pub(super) name: String,
-    /// Image reference as the runtime names it.
-    pub(super) image: String,
-    /// `sha256:…` of the image.
-    pub(super) image_digest: String,
-    /// `docker` or `podman`.
-    pub(super) runtime: String,
-    /// From the image's label, else its tag; empty where neither says one.
-    pub(super) version: String,
-    /// Whether the runtime says that it runs now.
-    pub(super) running: bool,
-    /// Its first process, where the runtime was asked for it.
-    pub(super) init: Option<u32>,
-}
-
-impl Container {
-    /// As `target_info` shows it.
-    pub(super) fn info(&self) -> Info {
-        Info {
-            image: self.image.clone(),
-            image_digest: self.image_digest.clone(),
-            container_id: self.id.chars().take(12).collect(),
-            runtime: self.runtime.clone(),
-            version: self.version.clone(),
-            ..Info::default()
-        }
-    }
-}
-
 /// The version that an image says it holds. The tag `latest` says none.
-pub(super) fn version(image: &str, labels: &HashMap<String, String>) -> String {
+pub(in crate::targets) fn version(image: &str, labels: &HashMap<String, String>) -> String {
     if let Some(version) = labels.get(VERSION_LABEL).filter(|version| !version.is_empty()) {
         return version.clone();
     }
@@ -58,7 +21,7 @@ pub(super) fn version(image: &str, labels: &HashMap<String, String>) -> String {
 
 /// The id of the container whose own cgroup this is; `None` for every other cgroup, also for those inside a
 /// container. `/docker/ID`, `/system.slice/docker-ID.scope`, `/libpod_parent/libpod-ID` are such.
-pub(super) fn id_of_cgroup(cgroup: &Path) -> Option<&str> {
+pub(in crate::targets) fn id_of_cgroup(cgroup: &Path) -> Option<&str> {
     let name = cgroup.file_name()?.to_str()?;
     let name = name.strip_suffix(".scope").unwrap_or(name);
     let (prefix, id) = name.rsplit_once('-').unwrap_or(("", name));
@@ -68,7 +31,7 @@ pub(super) fn id_of_cgroup(cgroup: &Path) -> Option<&str> {
 }
 
 /// The systemd unit whose own cgroup this is. A slice is a group of units and not one itself.
-pub(super) fn unit_of_cgroup(cgroup: &Path) -> Option<&str> {
+pub(in crate::targets) fn unit_of_cgroup(cgroup: &Path) -> Option<&str> {
     let name = cgroup.file_name()?.to_str()?;
     // systemd puts a `_` before names that would clash with a controller's files (cg_escape in its cgroup-util.c).
     let name = name.strip_prefix('_').unwrap_or(name);

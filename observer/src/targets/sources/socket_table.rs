@@ -19,7 +19,7 @@ const ROW: usize = 256;
 /// Inode and address of each listening socket of a `/proc/PID/net/tcp` table. The kernel writes them before all others
 /// (`tcp_seq_start` in `net/ipv4/tcp_ipv4.c`), so that reading stops there: the tens of thousands of connections that
 /// may follow are not even formatted.
-pub(super) fn listening_sockets(table: impl Read) -> Vec<(u64, SocketAddr)> {
+pub(in crate::targets) fn listening_sockets(table: impl Read) -> Vec<(u64, SocketAddr)> {
     let mut head = String::new();
     // Small reads, because each makes the kernel format as much as fits.
     let mut lines = BufReader::with_capacity(READ, Table { rows: table.take(1 << 20), ended: false }).lines();
