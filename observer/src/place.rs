@@ -44,6 +44,18 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where the value of a key stands, or its entry of this text.
+pub(crate) fn span_of(document: &DeTable<'_>, key: &str, entry: Option<&str>) -> Option<Range<usize>> {
+    let mut names = key.split('.');
+    let mut value = document.get(names.next()?)?;
+    for name in names {
+        value = value.get_ref().as_table()?.get(name)?;
+    }
+    let entries = value.get_ref().as_array().into_iter().flatten();
+    let found = entries.into_iter().find(|it| entry.is_some() && it.get_ref().as_str() == entry);
+    Some(found.unwrap_or(value).span())
+}
+
 /// The key that stands at a place or whose value does: `targets.linger`, or `routes.path` in an array of tables.
 pub(crate) fn key_at(document: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
     path_to(document, span).map(|path| path.join("."))

@@ -43,7 +43,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
         if TESTS.contains(&name.as_str()) || name.ends_with("_tests") {
             continue;
-        } else if path.is_dir() {
+        }
+        if path.is_dir() {
             sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
@@ -78,7 +79,7 @@ fn imports(code: &str) -> BTreeSet<String> {
                 '}' if depth == 0 => break,
                 '}' => depth -= 1,
                 ',' if depth == 0 => {
-                    found.insert(first_word(&std::mem::take(&mut entry))).then_some(()).unwrap_or(())
+                    found.insert(first_word(&std::mem::take(&mut entry)));
                 }
                 _ => {}
             }

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use crate::{
 /// runtime makes them one after the other.
 const RETRY_V1: Duration = Duration::from_secs(10);
 
-/// How long a cgroup is remembered that is no longer attached to: what the kernel half counted of it may be told later.
+/// How long a cgroup is remembered that is gone: what the kernel half counted of it may be told later.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 pub(crate) static METRICS: [Metric; 9] = [
@@ -97,6 +97,7 @@ struct State {
 /// A cgroup as of the last scrape that found it.
 #[derive(Default)]
 struct Seen {
+    path: PathBuf,
     counted: Counters,
     v1: V1Directories,
     looked_for_v1: Option<Instant>,
@@ -134,6 +135,7 @@ impl ContainerCollector {
             };
             let seen = state.cgroups.entry(cgroup.id).or_default();
             seen.attached = Some(now);
+            seen.path.clone_from(&cgroup.path);
             if seen.v1.is_empty() && seen.looked_for_v1.is_none_or(|then| then.elapsed() >= RETRY_V1) {
                 seen.v1 = self.mounts.v1_directories(&self.proc_root, cgroup);
                 seen.looked_for_v1 = Some(now);
@@ -144,7 +146,13 @@ impl ContainerCollector {
             state.totals.add(counters, &mut seen.counted);
             sums = Some(sums.map_or(gauges, |sums| sums.plus(gauges)));
         }
-        state.cgroups.retain(|_, seen| seen.attached.is_some_and(|then| then.elapsed() < REMEMBERED));
+        // One that is left and still there may come back, and has counted on meanwhile: its whole life would be added
+        // again if it were forgotten.
+        let there =
+            |id: u64, path: &Path| self.mounts.unified.get(path).is_some_and(|cgroup| cgroup.id == id);
+        state.cgroups.retain(|id, seen| {
+            seen.attached.is_some_and(|then| then.elapsed() < REMEMBERED) || there(*id, &seen.path)
+        });
         sums.unwrap_or_default()
     }
 }

@@ -87,6 +87,40 @@ impl Host {
 }
 
 #[test]
+fn a_cgroup_that_is_left_and_comes_back_goes_on_where_it_was() {
+    let host = Host::new();
+    let cpu = || host.values("container_cpu_usage_seconds_total");
+    let cgroup = {
+        host.write(5, "cpu.stat", "usage_usec 3000000\n");
+        host.collector.mounts.unified.get(Path::new("/5")).unwrap()
+    };
+    let attach = |cgroups: Vec<Cgroup>| {
+        host.attach(&[]);
+        host.targets.0.lock().unwrap()[0].cgroups = cgroups;
+    };
+    attach(vec![cgroup.clone()]);
+    assert_eq!(cpu(), ["3"]);
+    for round in 0..4 {
+        attach(Vec::new());
+        assert_eq!(cpu(), [format!("{}", 3 + round)]);
+        for seen in host.collector.states.lock().unwrap().get_mut(&1).unwrap().cgroups.values_mut() {
+            seen.attached = seen.attached.and_then(|then| then.checked_sub(REMEMBERED));
+        }
+        assert_eq!(cpu(), [format!("{}", 3 + round)]);
+        host.write(5, "cpu.stat", &format!("usage_usec {}000000\n", 4 + round));
+        attach(vec![cgroup.clone()]);
+        assert_eq!(cpu(), [format!("{}", 4 + round)], "what it used meanwhile, and once");
+    }
+    fs::remove_dir_all(host.root.path().join("5")).unwrap();
+    attach(Vec::new());
+    for seen in host.collector.states.lock().unwrap().get_mut(&1).unwrap().cgroups.values_mut() {
+        seen.attached = seen.attached.and_then(|then| then.checked_sub(REMEMBERED));
+    }
+    assert_eq!(cpu(), ["7"]);
+    assert!(host.collector.states.lock().unwrap()[&1].cgroups.is_empty(), "one that is gone is forgotten");
+}
+
+#[test]
 fn counters_go_on_in_a_new_cgroup_and_stay_when_all_are_gone() {
     let host = Host::new();
     let cpu = || host.values("container_cpu_usage_seconds_total");

@@ -153,7 +153,9 @@ impl Exchanges {
     fn count(&self, state: &mut State) {
         let records = mem::take(&mut *lock(&self.queue));
         state.retry();
-        records.iter().for_each(|record| state.record(record));
+        for record in &records {
+            state.record(record);
+        }
     }
 
     /// Calls `show` with a target's counts, where it has any.

@@ -182,7 +182,7 @@ impl Router {
     /// out of the cache.
     fn found(&mut self, method: Method, path: &[u8], status: u16) -> Option<Found> {
         self.key.clear();
-        self.key.push(method.index() as u8);
+        self.key.push(method.number());
         self.key.extend_from_slice(path);
         if let Some(found) = self.cache.get(&self.key) {
             return Some(found);

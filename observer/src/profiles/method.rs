@@ -6,13 +6,15 @@ use std::fmt;
 use observer_ebpf::http::exchange::METHODS;
 use serde::{Deserialize, Deserializer, de::Error as _};
 
+const _: () = assert!(METHODS.len() == 10);
+
 /// A registered method, or [`Method::OTHER`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Method(u8);
 
 impl Method {
     /// Any token that is no registered method.
-    pub const OTHER: Self = Self(METHODS.len() as u8 - 1);
+    pub const OTHER: Self = Self(9);
     /// `GET`
     pub const GET: Self = Self(0);
     /// `POST`
@@ -29,6 +31,11 @@ impl Method {
     pub fn from_bytes(method: &[u8]) -> Self {
         let registered = METHODS.iter().zip(0..Self::OTHER.0).find(|(name, _)| name.as_bytes() == method);
         registered.map_or(Self::OTHER, |(_, number)| Self(number))
+    }
+
+    /// Its number, which is the index into [`METHODS`].
+    pub fn number(self) -> u8 {
+        self.0
     }
 
     /// The index into [`METHODS`].

@@ -81,7 +81,7 @@ fn docker(settings: &Settings, world: &World, feeds: &Feeds) -> String {
     let Some(socket) = &settings.docker_socket else {
         return "Docker is not asked: no socket is configured".to_owned();
     };
-    let state = feeds.states().enumerate().find(|(_, (name, _))| *name == "docker");
+    let state = feeds.reasons().enumerate().find(|(_, (name, _))| *name == "docker");
     match state {
         Some((source, (_, None))) => {
             format!("Docker at {}: {} containers", socket.display(), world.workloads(source))
@@ -123,8 +123,8 @@ fn render(
             writeln!(text, "  failed: {}: {}", path.display(), failure.reason)?;
         }
         if text.len() == before {
-            let matcher = world.rules().selectors().get(selector).map(|it| &it.matcher);
-            let hint = matcher.and_then(|matcher| hint(matcher, world, proc_root)).unwrap_or_default();
+            let compared = world.rules().selectors().get(selector).map(|it| &it.matcher);
+            let hint = compared.and_then(|compared| hint(compared, world, proc_root)).unwrap_or_default();
             writeln!(text, "  waiting: nothing matches now{hint}")?;
         }
     }

@@ -19,7 +19,7 @@ const FLOOD: u32 = 40;
 
 /// All sources, running.
 pub(super) struct Feeds {
-    feeds: Vec<State>,
+    states: Vec<State>,
     wake: Arc<Notify>,
     /// When those that had more than their share are taken from again.
     next_turn: Option<Instant>,
@@ -46,11 +46,11 @@ impl Feeds {
     pub(super) fn start(sources: Vec<Box<dyn Source>>) -> Self {
         let wake = Arc::new(Notify::new());
         let mut running = JoinSet::new();
-        let mut feeds = Vec::with_capacity(sources.len());
+        let mut states = Vec::with_capacity(sources.len());
         for source in sources {
             let (feed, changes, questions) = Feed::new(source.name(), &wake);
             running.spawn(source.run(changes, questions));
-            feeds.push(State {
+            states.push(State {
                 feed,
                 answered: false,
                 unreachable: None,
@@ -60,7 +60,7 @@ impl Feeds {
                 flooded: false,
             });
         }
-        Self { feeds, wake, next_turn: None, _running: running }
+        Self { states, wake, next_turn: None, _running: running }
     }
 
     /// Completes when some source has something to say that may be taken now. May be dropped and called again.
@@ -80,7 +80,7 @@ impl Feeds {
     /// Takes from each source its share of what waits, and gives it to `take` with the source's number.
     pub(super) fn turn(&mut self, mut take: impl FnMut(usize, Change)) {
         self.next_turn = None;
-        for (source, state) in self.feeds.iter_mut().enumerate() {
+        for (source, state) in self.states.iter_mut().enumerate() {
             let elapsed = state.window.elapsed();
             if elapsed >= WINDOW {
                 if state.taken < SHARE || elapsed >= WINDOW * 2 {
@@ -119,21 +119,21 @@ impl Feeds {
 
     /// Whether these sources have all said what they know, or that they cannot.
     pub(super) fn answered(&self, awaited: &[bool]) -> bool {
-        self.feeds.iter().zip(awaited).all(|(state, awaited)| state.answered || !awaited)
+        self.states.iter().zip(awaited).all(|(state, awaited)| state.answered || !awaited)
     }
 
     /// Names of the sources, and why each cannot look.
-    pub(super) fn states(&self) -> impl Iterator<Item = (&'static str, Option<&str>)> {
-        self.feeds.iter().map(|state| (state.feed.name, state.unreachable.as_deref()))
+    pub(super) fn reasons(&self) -> impl Iterator<Item = (&'static str, Option<&str>)> {
+        self.states.iter().map(|state| (state.feed.name, state.unreachable.as_deref()))
     }
 
     /// Asks one source.
     pub(super) fn ask(&self, source: usize, question: Question) {
-        self.feeds[source].feed.ask(question);
+        self.states[source].feed.ask(question);
     }
 
     /// Asks all of them.
     pub(super) fn ask_all(&self, question: &Question) {
-        self.feeds.iter().for_each(|state| state.feed.ask(question.clone()));
+        self.states.iter().for_each(|state| state.feed.ask(question.clone()));
     }
 }

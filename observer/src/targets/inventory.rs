@@ -193,7 +193,7 @@ impl<A: Attacher> Inventory<A> {
             let run = move || watcher.run(&sender).unwrap_or_else(warn);
             Ok(thread::Builder::new().name("cgroups".to_owned()).spawn(run)?)
         });
-        started.map(drop).unwrap_or_else(warn);
+        started.map_or_else(warn, drop);
         populations
     }
 

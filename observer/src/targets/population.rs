@@ -141,11 +141,11 @@ mod tests {
     async fn each_change_of_a_watched_cgroup_is_told_at_once() {
         let host = Host::new();
         let (one, two) = (host.cgroup("/one"), host.cgroup("/two"));
-        let (mut watches, watcher) = watch().unwrap();
+        let (mut watches, reader) = watch().unwrap();
         watches.set(&host.hierarchy(), [&one, &two].into_iter());
         watches.set(&host.hierarchy(), [&one, &two].into_iter());
         let (sender, mut changes) = mpsc::channel(8);
-        let running = std::thread::spawn(move || watcher.run(&sender));
+        let running = std::thread::spawn(move || reader.run(&sender));
         let mut next = async || {
             let change = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
             change.unwrap().unwrap()

@@ -69,6 +69,11 @@ impl Selector {
         }
     }
 
+    /// As it was written, without the profile.
+    pub fn without_app(&self) -> &str {
+        self.text.split_once(",app=").map_or(&self.text, |(matcher, _)| matcher)
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -87,6 +92,9 @@ impl FromStr for Selector {
     fn from_str(text: &str) -> Result<Self, SelectorError> {
         let refuse = |reason: String| SelectorError { text: text.to_owned(), reason };
         let (matcher, app) = match text.rsplit_once(",app=") {
+            Some((matcher, _)) if matcher.contains(",app=") => {
+                return Err(refuse("it has two apps; keep one".to_owned()));
+            }
             Some((_, "")) => return Err(refuse("the profile after `app=` is empty".to_owned())),
             Some((matcher, app)) => (matcher, Some(app.to_owned())),
             None => (text, None),
@@ -157,9 +165,18 @@ mod tests {
 
     #[test]
     fn a_bad_selector_names_itself_and_the_grammar() {
-        for text in
-            ["", "web", "container:", "image:[", "port:0", "port:65536", "pid:x", "pod:x/y", "pid:1,app="]
-        {
+        for text in [
+            "",
+            "web",
+            "container:",
+            "image:[",
+            "port:0",
+            "port:65536",
+            "pid:x",
+            "pod:x/y",
+            "pid:1,app=",
+            "exe:a,app=b,app=c",
+        ] {
             let error = text.parse::<Selector>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")) && error.contains(GRAMMAR), "{error}");
         }

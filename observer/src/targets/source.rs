@@ -89,6 +89,7 @@ impl Default for Place {
 
 /// What a source says. Ids are its own: it cannot name a workload of another.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are of the large variant, and few wait at once")]
 pub enum Change {
     /// All workloads that it knows; those that it told of before and that are not among them are gone.
     Snapshot(Vec<Workload>),

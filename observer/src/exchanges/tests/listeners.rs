@@ -6,7 +6,10 @@ use tokio::sync::broadcast::error::TryRecvError;
 
 use super::Case;
 use crate::{
-    exchanges::{LAG, fixture::exchange},
+    exchanges::{
+        LAG,
+        fixture::{exchange, numbered},
+    },
     kernel::Record,
 };
 
@@ -37,15 +40,15 @@ fn one_that_lags_loses_its_own_and_no_other_does() {
     let case = Case::of("");
     let mut lags = case.exchanges.listen();
     let mut hears = case.exchanges.listen();
-    let mut heard = 0;
+    let mut count = 0;
     for _ in 0..30 {
-        case.end((0..100).map(|id| crate::exchanges::fixture::numbered(id)));
+        case.end((0..100).map(numbered));
         case.exchanges.take_in();
         while hears.try_recv().is_ok() {
-            heard += 1;
+            count += 1;
         }
     }
-    assert_eq!(heard, 3000);
+    assert_eq!(count, 3000);
     assert_eq!(lags.try_recv(), Err(TryRecvError::Lagged(3000 - LAG as u64)));
     case.scrape().expect("chat_http_requests_total", &[], 3000.0);
 }

@@ -107,7 +107,9 @@ impl Proc {
             add(Place::Around(path.clone()), id, process.selector);
         }
         let mut found: Vec<_> = found.into_values().collect();
-        found.iter_mut().for_each(|workload| workload.claims.sort_unstable());
+        for workload in &mut found {
+            workload.claims.sort_unstable();
+        }
         found
     }
 

@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Collected, Empty, Limited};
 use hyper::{
     Request, Response,
     body::{Bytes, Incoming},
@@ -57,7 +57,7 @@ pub(super) async fn get(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
         let body = Limited::new(answer.response.into_body(), MOST_BYTES).collect().await;
         drop(answer.connection);
         // The limit's own error does not say which.
-        body.map(|body| body.to_bytes()).map_err(|error| anyhow::anyhow!("the answer to {path}: {error}"))
+        body.map(Collected::to_bytes).map_err(|error| anyhow::anyhow!("the answer to {path}: {error}"))
     };
     timeout(ANSWER, whole).await.with_context(|| format!("{path} was not answered within {ANSWER:?}"))?
 }
