@@ -19,7 +19,9 @@ use tokio::{
 use self::sources::Observed;
 use crate::{
     cgroup::{Hierarchy, mounts::CgroupMounts},
-    collectors::{nodejs::NodeJsCollector, overflow::LabelOverflow, scraper::Turns},
+    collectors::{
+        held_targets::HeldTargets, nodejs::NodeJsCollector, overflow::LabelOverflow, scraper::Turns,
+    },
     config::Config,
     confine,
     exchanges::{Exchanges, FromKernel},
@@ -97,7 +99,8 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let exchanges = Arc::new(Exchanges::new(Arc::new(handle.clone()), source, settings));
     let taken_in = Arc::clone(&exchanges);
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
-    let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
+    let held = Arc::new(HeldTargets::new(Arc::new(handle.clone())));
+    let targets: Arc<dyn TargetList> = Arc::clone(&held) as _;
     let nodejs = config.nodejs.enabled.then(|| {
         let roles = config.limits.process_roles as usize;
         let runtimes = Arc::clone(&kernel) as _;
@@ -116,7 +119,7 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     reading.spawn(recount(Arc::clone(&kernel)));
     let observed =
         Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow };
-    let scraper = sources::scraper(config, observed);
+    let scraper = sources::scraper(config, observed).holding(held);
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
     let turns = Turns::new(move || {

@@ -7,6 +7,7 @@ pub mod container;
 pub mod families;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod held_targets;
 pub mod kernel;
 pub mod metric;
 pub mod nodejs;

@@ -6,19 +6,26 @@ use std::{
     time::Instant,
 };
 
-use super::{Families, Metric, Registry, agent::Agent, metric::full_name};
+use super::{Families, Metric, Registry, agent::Agent, held_targets::HeldTargets, metric::full_name};
 
 /// Everything that a scrape needs.
 pub struct Scraper {
     registry: Registry,
     agent: Agent,
     prefix: String,
+    targets: Option<Arc<HeldTargets>>,
 }
 
 impl Scraper {
     /// `prefix` stands before the names of target metrics (`chat`).
     pub fn new(registry: Registry, agent: Agent, prefix: impl Into<String>) -> Self {
-        Self { registry, agent, prefix: prefix.into() }
+        Self { registry, agent, prefix: prefix.into(), targets: None }
+    }
+
+    /// Holds this list, which the collectors read, while a scrape lasts.
+    #[must_use]
+    pub fn holding(self, targets: Arc<HeldTargets>) -> Self {
+        Self { targets: Some(targets), ..self }
     }
 
     /// Every metric that a scrape may show, with the name under which it is served.
@@ -30,6 +37,7 @@ impl Scraper {
     /// The exposition text of this moment.
     pub fn scrape(&self) -> anyhow::Result<Vec<u8>> {
         let started = Instant::now();
+        let _held = self.targets.as_ref().map(|targets| targets.hold());
         let mut families = Families::new(self.prefix.as_str());
         let outcomes = self.registry.collect(&mut families);
         self.agent.collect(&mut families, &outcomes);
