@@ -3,6 +3,7 @@
 
 mod memory;
 mod nodejs;
+pub mod reference;
 mod sources;
 
 use std::{future, path::Path, sync::Arc, time::Duration};
@@ -17,14 +18,13 @@ use tokio::{
 
 use self::sources::Observed;
 use crate::{
+    cgroup::{Hierarchy, mounts::CgroupMounts},
     collectors::{
-        cgroup::mounts::CgroupMounts,
-        exchanges::{Exchanges, FromKernel},
-        nodejs::NodeJsCollector,
-        overflow::LabelOverflow,
+        held_targets::HeldTargets, nodejs::NodeJsCollector, overflow::LabelOverflow, scraper::Turns,
     },
     config::Config,
     confine,
+    exchanges::{Exchanges, FromKernel},
     kernel::{
         self, Kernel, Loaded, Options,
         probe::{self, Verdict},
@@ -32,7 +32,7 @@ use crate::{
     nodejs::{Follower, Refused},
     profiles::Profiles,
     server::{self, Endpoint, Readiness, Sources},
-    targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
+    targets::{self, Handle, Inventory, TargetList},
 };
 
 /// The host's /proc.
@@ -66,24 +66,7 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let hierarchy = Hierarchy::find(Path::new(PROC))?;
     let profiles = Profiles::load(&config.profiles.files)?;
     let mounts = Arc::new(CgroupMounts::read(hierarchy.clone(), Path::new(PROC))?);
-    let limit = memory::limit(&mounts, Path::new(PROC));
-    let followed_connections = memory::followed_connections(config.limits.http_connections, limit);
-    if let Some(limit) = limit {
-        tracing::info!(
-            limit,
-            followed_connections,
-            "the agent's memory is limited, and so is what it follows"
-        );
-    }
-    let options = Options {
-        ring_bytes: config.limits.ring_bytes,
-        exchange_ring_bytes: config.limits.exchange_ring_bytes,
-        stall_ns: u64::try_from(config.streams.stall.as_nanos()).unwrap_or(u64::MAX),
-        peers: config.limits.peers,
-        nodejs_processes: config.limits.nodejs_processes,
-        followed_connections,
-        log: kernel_log,
-    };
+    let options = options(config, &mounts, kernel_log);
     let Loaded { kernel, ring, exchanges: exchange_ring, started, log } =
         Kernel::load(options, hierarchy.clone())?;
     let kernel = Arc::new(kernel);
@@ -116,7 +99,8 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let exchanges = Arc::new(Exchanges::new(Arc::new(handle.clone()), source, settings));
     let taken_in = Arc::clone(&exchanges);
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
-    let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
+    let held = Arc::new(HeldTargets::new(Arc::new(handle.clone())));
+    let targets: Arc<dyn TargetList> = Arc::clone(&held) as _;
     let nodejs = config.nodejs.enabled.then(|| {
         let roles = config.limits.process_roles as usize;
         let runtimes = Arc::clone(&kernel) as _;
@@ -135,15 +119,16 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     reading.spawn(recount(Arc::clone(&kernel)));
     let observed =
         Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow };
-    let scraper = sources::scraper(config, observed);
+    let scraper = sources::scraper(config, observed).holding(held);
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
-    let scrape = move || {
+    let turns = Turns::new(move || {
         let text = scraper.scrape();
         // A scrape of many targets needs more than the agent keeps, and the next one is seconds away.
         kernel::memory::give_back();
         text
-    };
+    });
+    let scrape = move || Ok(turns.take().map_err(anyhow::Error::msg)?.to_vec());
     let sources = Sources { scrape: Arc::new(scrape), targets: Arc::new(handle), readiness };
     if let Err(error) = confine::refuse_system_calls() {
         tracing::warn!(error = format!("{error:#}"), "system calls are not filtered; everything else works");
@@ -161,6 +146,28 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     }
     tracing::info!("stopped; nothing is attached any more");
     Ok(())
+}
+
+/// What the kernel half is loaded with.
+fn options(config: &Config, mounts: &CgroupMounts, log: bool) -> Options {
+    let limit = memory::limit(mounts, Path::new(PROC));
+    let followed_connections = memory::followed_connections(config.limits.http_connections, limit);
+    if let Some(limit) = limit {
+        tracing::info!(
+            limit,
+            followed_connections,
+            "the agent's memory is limited, and so is what it follows"
+        );
+    }
+    Options {
+        ring_bytes: config.limits.ring_bytes,
+        exchange_ring_bytes: config.limits.exchange_ring_bytes,
+        stall_ns: u64::try_from(config.streams.stall.as_nanos()).unwrap_or(u64::MAX),
+        peers: config.limits.peers,
+        nodejs_processes: config.limits.nodejs_processes,
+        followed_connections,
+        log,
+    }
 }
 
 /// Keeps the number of connections that may be followed right. Ends only with an error.

@@ -11,7 +11,6 @@ use clap::{
 use crate::{
     commands::metrics::Format,
     config::{Config, ConfigError, Listen, LogFormat, value},
-    profiles::Profiles,
     targets::selector::{GRAMMAR, Selector},
 };
 
@@ -94,20 +93,14 @@ impl Options {
     pub fn load(&self) -> Result<Config, ConfigError> {
         let Self { config: file, listen, targets, log_format, log_level, docker_socket, metrics_prefix } =
             self.clone();
-        let mut config = match file {
-            Some(file) => Config::read(&file)?,
-            None => Config::default(),
-        };
-        lay(&mut config.listen, listen);
-        lay(&mut config.targets.select, (!targets.is_empty()).then_some(targets));
-        lay(&mut config.log.format, log_format);
-        lay(&mut config.log.level, log_level);
-        lay(&mut config.docker.socket, docker_socket);
-        lay(&mut config.metrics.prefix, metrics_prefix);
-        config.check()?;
-        // Whoever needs them loads them again; here a mistake is one of the configuration.
-        Profiles::load(&config.profiles.files)?;
-        Ok(config)
+        Config::load(file.as_deref(), |config| {
+            lay(&mut config.listen, listen);
+            lay(&mut config.targets.select, (!targets.is_empty()).then_some(targets));
+            lay(&mut config.log.format, log_format);
+            lay(&mut config.log.level, log_level);
+            lay(&mut config.docker.socket, docker_socket);
+            lay(&mut config.metrics.prefix, metrics_prefix);
+        })
     }
 }
 
@@ -177,7 +170,7 @@ mod tests {
             "--target",
             "pid:2",
             "--target",
-            "port:3,app=x",
+            "port:3,app=vllm",
             "--log-level",
             "debug",
             "--log-format",
@@ -187,7 +180,7 @@ mod tests {
         ]);
         assert_eq!(config.listen.to_string(), "[::1]:2222");
         let targets: Vec<_> = config.targets.select.iter().map(Selector::text).collect();
-        assert_eq!(targets, ["pid:2", "port:3,app=x"]);
+        assert_eq!(targets, ["pid:2", "port:3,app=vllm"]);
         assert_eq!(config.metrics.prefix, "file");
         assert_eq!(config.log.level, "debug");
         assert_eq!(config.log.format, LogFormat::Json);

@@ -2,6 +2,7 @@
 //! Data flows one way: targets and kernel feed collectors, a scrape collects, the server answers.
 
 pub mod agent;
+pub mod cgroup;
 pub mod cli;
 pub mod collectors;
 pub mod commands;
@@ -13,6 +14,7 @@ pub mod fuzz;
 pub mod kernel;
 pub mod logging;
 pub mod nodejs;
+pub(crate) mod place;
 pub mod profiles;
 pub mod server;
 pub mod targets;

@@ -8,8 +8,8 @@ use std::{
 
 use clap::Parser as _;
 use observer::{
+    agent::reference::reference,
     cli::{Cli, Command},
-    collectors::reference::reference,
     commands,
     config::Config,
 };

@@ -6,19 +6,19 @@
 use std::{fs, path::Path, sync::Arc};
 
 use observer::{
+    cgroup::{Hierarchy, mounts::CgroupMounts},
     collectors::{
         Registry,
         agent::{Agent, BuildInfo},
-        cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
-        oom_kills::{Kills, OomKills},
         overflow::LabelOverflow,
         process::{MAX_ROLES, ProcessCollector, Settings},
         scraper::Scraper,
         target::TargetCollector,
     },
+    kernel::{Kills, OomKills},
     profiles::Profiles,
-    targets::{Cgroup, Info, Labels, StateCounts, Target, TargetList, cgroups::Hierarchy},
+    targets::{Cgroup, Info, Labels, StateCounts, Target, TargetList},
 };
 
 const CONTAINER: &str = "8a1f5c0b97d24e63b0c1d2e3f405162738495a6b7c8d9e0f1a2b3c4d5e6f7081";

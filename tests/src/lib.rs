@@ -10,6 +10,7 @@ pub mod churn;
 pub mod collections;
 pub mod demo;
 pub mod docker;
+pub mod fake_docker;
 pub mod faults;
 pub mod guest;
 pub mod http;

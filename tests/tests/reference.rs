@@ -85,10 +85,12 @@ fn full_scrape() -> Result<String> {
     let _second = tests::process::Background::start(cgroup.command("sleep").arg("1000"))?;
     let _statistics = Statistics::on()?;
     let streams = StreamServer::start(&cgroup)?;
+    let elsewhere = Cgroup::create("reference-elsewhere")?;
+    let model = StreamServer::start(&elsewhere)?;
     let relay = Server::start(Kind::Node(&[]), &cgroup, Ipv4Addr::LOCALHOST.into())?;
     let target = format!("{},app=litserve", cgroup.selector());
     let agent = Agent::start(["--config", &file.display().to_string(), "--target", &target])?;
-    exchanges(&streams, &relay, &cgroup, &agent)?;
+    exchanges([&streams, &model], &relay, &cgroup, &agent)?;
     let node = nodejs::executable(22)?;
     let mut steps = Steps::start(&cgroup, &[&node, Path::new("--expose-gc")], "collections.js", &[])?;
     steps.proceed()?;
@@ -104,7 +106,8 @@ fn full_scrape() -> Result<String> {
             && metrics.sum("chat_streams_total", &[]) >= 1.0
             && metrics.sum("chat_app_events_total", &[]) >= 1.0
             && metrics.sum("chat_http_self_requests_total", &[]) >= 1.0
-            && metrics.sum("chat_upstream_requests_total", &[]) >= 1.0
+            && metrics.sum("chat_upstream_requests_total", &[]) >= 2.0
+            && metrics.sum("chat_upstream_time_to_first_event_seconds_count", &[]) >= 1.0
             && metrics.sum("chat_nodejs_gc_duration_seconds_count", &[]) >= 1.0
             && metrics.sum("chat_nodejs_heap_used_bytes", &[]) >= 1.0
             && metrics.sum("observer_scrape_duration_seconds_count", &[]) >= 1.0
@@ -113,17 +116,28 @@ fn full_scrape() -> Result<String> {
     Ok(http::get(agent.address(), "/metrics")?.text())
 }
 
-/// A stream, what a profile calls an event, a server's call to itself, and one to another.
-fn exchanges(streams: &StreamServer, relay: &Server, cgroup: &Cgroup, agent: &Agent) -> Result<()> {
+/// A stream, what a profile calls an event, a server's call to itself, and two to others, one of which streams.
+fn exchanges(
+    [streams, model]: [&StreamServer; 2],
+    relay: &Server,
+    cgroup: &Cgroup,
+    agent: &Agent,
+) -> Result<()> {
     let stream = http::get(streams.address(), "/sse/answer?events=3&interval=10")?;
     ensure!(stream.status == 200 && !stream.body.is_empty(), "{stream:?}");
     let event = http::request(streams.address(), "POST /predict HTTP/1.0\r\nContent-Length: 0\r\n\r\n")?;
     ensure!(event.status == 200, "{event:?}");
     let relayed = http::get(relay.address(), "/relay/1")?;
     ensure!(relayed.status == 200, "{relayed:?}");
-    let fetch = format!("fetch('http://{}/healthz').then((answer) => answer.text())", agent.address());
-    let fetched = cgroup.command("node").args(["-e", &fetch]).status()?;
-    ensure!(fetched.success(), "Node.js cannot fetch from the agent: {fetched}");
+    let asked = [
+        format!("http://{}/healthz", agent.address()),
+        format!("http://{}/sse/answer?id=2&events=3&interval=10", model.address()),
+    ];
+    for address in asked {
+        let fetch = format!("fetch('{address}').then((answer) => answer.text())");
+        let fetched = cgroup.command("node").args(["-e", &fetch]).status()?;
+        ensure!(fetched.success(), "Node.js cannot fetch {address}: {fetched}");
+    }
     Ok(())
 }
 

@@ -9,9 +9,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use observer::targets::{
-    Attacher, Cgroup, CgroupEvent, Handle, Inventory, Settings, Target, TargetId, TargetList as _,
-    cgroups::Hierarchy, explain,
+use observer::{
+    cgroup::{Cgroup, Hierarchy},
+    targets::{
+        Attacher, CgroupEvent, Handle, Inventory, Settings, Target, TargetId, TargetList as _, explain,
+    },
 };
 use tests::docker::{Daemon, wait_until};
 use tokio::{
@@ -132,12 +134,14 @@ async fn containers_come_go_return_and_are_named() -> anyhow::Result<()> {
     daemon.docker(&["run", "-d", "--name", "before", "lobehub/lobe-chat:1.143.3"])?;
     let again = watch.until("before", "a new container has its name", |target| target.restarts == 2)?;
     assert_eq!(again.id, before.id);
+    let after = watch.target("after").context("it is there")?;
     daemon.docker(&["rename", "after", "renamed"])?;
-    watch.until("renamed", "its new name is known", |target| target.cgroups.len() == 1)?;
-    watch.until("after", "its old name is empty", |target| target.cgroups.is_empty())?;
+    let renamed = watch.until("renamed", "its new name is known", |target| target.cgroups.len() == 1)?;
+    assert_eq!((renamed.id, renamed.restarts, &renamed.cgroups), (after.id, 0, &after.cgroups));
+    assert!(watch.target("after").is_none(), "a name is no target");
 
-    let text =
-        explain(settings(&daemon, &["container:ren*", "image:acme/*", "container:none"], HOUR)?).await?;
+    let selectors = ["container:ren*", "image:acme/*", "container:none"];
+    let text = explain(settings(&daemon, &selectors, HOUR)?, |_| Vec::new()).await?;
     assert!(text.contains("3 containers") && text.contains("\n  renamed (app lobechat) in /"), "{text}");
     assert!(text.contains("\n  other in /") && text.contains("container:none\n  waiting:"), "{text}");
 

@@ -9,7 +9,7 @@ use std::{
 use procfs::process::Process;
 
 use crate::{
-    collectors::cgroup::{files, mounts::CgroupMounts},
+    cgroup::{files, mounts::CgroupMounts},
     kernel,
 };
 
@@ -89,7 +89,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (unified, memory) = (root.path().join("unified"), root.path().join("memory"));
         let mountinfo = format!("35 31 0:31 / {} rw - cgroup cgroup rw,memory\n", memory.display());
-        let mounts = CgroupMounts::parse(crate::targets::cgroups::Hierarchy::at(&unified), &mountinfo);
+        let mounts = CgroupMounts::parse(crate::cgroup::Hierarchy::at(&unified), &mountinfo);
         let process = root.path().join("7");
         fs::create_dir_all(&process).unwrap();
         std::os::unix::fs::symlink("7", root.path().join("self")).unwrap();

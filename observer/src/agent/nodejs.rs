@@ -11,10 +11,11 @@ use tokio::{
 };
 
 use crate::{
+    cgroup::Hierarchy,
     collectors::nodejs::NodeJsCollector,
     kernel::Kernel,
     nodejs::Follower,
-    targets::{Handle, TargetList as _, cgroups::Hierarchy},
+    targets::{Handle, TargetList as _},
 };
 
 /// Until the first targets are attached to, they are looked for this often.

@@ -4,25 +4,24 @@ use std::{path::Path, sync::Arc};
 
 use super::PROC;
 use crate::{
+    cgroup::mounts::CgroupMounts,
     collectors::{
         Registry,
         agent::{Agent, BuildInfo},
-        app_events::AppEventCollector,
-        cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
-        exchanges::{Exchanges, Settings, StreamTimes},
-        http::HttpCollector,
         kernel::KernelCollector,
         nodejs::NodeJsCollector,
         overflow::LabelOverflow,
         process::{self, ProcessCollector},
         scraper::Scraper,
-        streams::StreamCollector,
         target::TargetCollector,
         tcp::TcpCollector,
-        upstream::UpstreamCollector,
     },
     config::Config,
+    exchanges::{
+        Exchanges, Settings, StreamTimes, app_events::AppEventCollector, requests::HttpCollector,
+        streams::StreamCollector, upstream::UpstreamCollector,
+    },
     kernel::{Kernel, Records},
     nodejs::Refused,
     profiles::Profiles,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::targets::TargetList;
 
-pub(super) static METRICS: [Metric; 13] = [
+pub(crate) static METRICS: [Metric; 13] = [
     Metric::of_agent(
         "observer_build_info",
         Kind::Gauge,

@@ -3,31 +3,30 @@
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use super::{
-    Collector, Families, Kind, Metric,
+use super::{Collector, Families, Kind, Metric, oom_kills::Before, parallel};
+use crate::{
     cgroup::{
         files::Reader,
         mounts::{CgroupMounts, V1Directories},
         usage::{self, Counters, Gauges, RESOURCES},
     },
-    oom_kills::{Before, Kills, OomKills},
-    parallel,
+    kernel::{Kills, OomKills},
+    targets::{Target, TargetId, TargetList},
 };
-use crate::targets::{Target, TargetId, TargetList};
 
 /// How long a cgroup without directories in the v1 hierarchies is left alone before they are looked for again: a
 /// runtime makes them one after the other.
 const RETRY_V1: Duration = Duration::from_secs(10);
 
-/// How long a cgroup is remembered that is no longer attached to: what the kernel half counted of it may be told later.
+/// How long a cgroup is remembered that is gone: what the kernel half counted of it may be told later.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-pub(super) static METRICS: [Metric; 9] = [
+pub(crate) static METRICS: [Metric; 9] = [
     Metric::of_target(
         "container_cpu_usage_seconds_total",
         Kind::Counter,
@@ -98,6 +97,7 @@ struct State {
 /// A cgroup as of the last scrape that found it.
 #[derive(Default)]
 struct Seen {
+    path: PathBuf,
     counted: Counters,
     v1: V1Directories,
     looked_for_v1: Option<Instant>,
@@ -135,6 +135,7 @@ impl ContainerCollector {
             };
             let seen = state.cgroups.entry(cgroup.id).or_default();
             seen.attached = Some(now);
+            seen.path.clone_from(&cgroup.path);
             if seen.v1.is_empty() && seen.looked_for_v1.is_none_or(|then| then.elapsed() >= RETRY_V1) {
                 seen.v1 = self.mounts.v1_directories(&self.proc_root, cgroup);
                 seen.looked_for_v1 = Some(now);
@@ -145,7 +146,13 @@ impl ContainerCollector {
             state.totals.add(counters, &mut seen.counted);
             sums = Some(sums.map_or(gauges, |sums| sums.plus(gauges)));
         }
-        state.cgroups.retain(|_, seen| seen.attached.is_some_and(|then| then.elapsed() < REMEMBERED));
+        // One that is left and still there may come back, and has counted on meanwhile: its whole life would be added
+        // again if it were forgotten.
+        let there =
+            |id: u64, path: &Path| self.mounts.unified.get(path).is_some_and(|cgroup| cgroup.id == id);
+        state.cgroups.retain(|id, seen| {
+            seen.attached.is_some_and(|then| then.elapsed() < REMEMBERED) || there(*id, &seen.path)
+        });
         sums.unwrap_or_default()
     }
 }

@@ -3,8 +3,12 @@
 
 use std::fs;
 
-use super::{super::oom_kills::Ended, *};
-use crate::targets::{Cgroup, Labels, StateCounts, cgroups::Hierarchy};
+use super::*;
+use crate::{
+    cgroup::{Cgroup, Hierarchy},
+    kernel::Ended,
+    targets::{Labels, StateCounts},
+};
 
 /// A list of targets that a test replaces.
 #[derive(Default)]
@@ -80,6 +84,40 @@ impl Host {
         let series = text.lines().filter(|line| line.starts_with(&format!("chat_{metric}{{")));
         series.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
     }
+}
+
+#[test]
+fn a_cgroup_that_is_left_and_comes_back_goes_on_where_it_was() {
+    let host = Host::new();
+    let cpu = || host.values("container_cpu_usage_seconds_total");
+    let cgroup = {
+        host.write(5, "cpu.stat", "usage_usec 3000000\n");
+        host.collector.mounts.unified.get(Path::new("/5")).unwrap()
+    };
+    let attach = |cgroups: Vec<Cgroup>| {
+        host.attach(&[]);
+        host.targets.0.lock().unwrap()[0].cgroups = cgroups;
+    };
+    attach(vec![cgroup.clone()]);
+    assert_eq!(cpu(), ["3"]);
+    for round in 0..4 {
+        attach(Vec::new());
+        assert_eq!(cpu(), [format!("{}", 3 + round)]);
+        for seen in host.collector.states.lock().unwrap().get_mut(&1).unwrap().cgroups.values_mut() {
+            seen.attached = seen.attached.and_then(|then| then.checked_sub(REMEMBERED));
+        }
+        assert_eq!(cpu(), [format!("{}", 3 + round)]);
+        host.write(5, "cpu.stat", &format!("usage_usec {}000000\n", 4 + round));
+        attach(vec![cgroup.clone()]);
+        assert_eq!(cpu(), [format!("{}", 4 + round)], "what it used meanwhile, and once");
+    }
+    fs::remove_dir_all(host.root.path().join("5")).unwrap();
+    attach(Vec::new());
+    for seen in host.collector.states.lock().unwrap().get_mut(&1).unwrap().cgroups.values_mut() {
+        seen.attached = seen.attached.and_then(|then| then.checked_sub(REMEMBERED));
+    }
+    assert_eq!(cpu(), ["7"]);
+    assert!(host.collector.states.lock().unwrap()[&1].cgroups.is_empty(), "one that is gone is forgotten");
 }
 
 #[test]
@@ -168,7 +206,7 @@ fn a_kill_is_counted_once_whether_its_cgroup_is_still_there_or_not() {
 #[test]
 fn the_files_of_v1_are_read_where_v2_has_none() {
     let root = tempfile::tempdir().unwrap();
-    let v1 = |text: &str| crate::collectors::cgroup::mounts::V1Mount {
+    let v1 = |text: &str| crate::cgroup::mounts::V1Mount {
         controllers: vec!["cpuacct", "cpu"],
         root: "/".into(),
         mount_point: root.path().join(text),

@@ -9,7 +9,7 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType},
 };
 
-use super::metric::{HistogramValue, Kind, Metric, full_name};
+use super::metric::{HistogramValue, Joined, Kind, Metric, full_name};
 
 /// Labels of every metric of a target, before its own.
 const TARGET_LABELS: &[&str] = &["container", "app"];
@@ -138,18 +138,27 @@ impl Family {
             Kind::Gauge => MetricType::GAUGE,
             Kind::Histogram(_) => MetricType::HISTOGRAM,
         });
-        encoded.set_metric(order.into_iter().map(|sample| self.encoded_sample(sample)).collect());
+        // Targets that are called the same are one series: never is one served twice.
+        let same = |a: &usize, b: &usize| self.labels_of(*a).eq(self.labels_of(*b));
+        encoded.set_metric(order.chunk_by(same).map(|samples| self.encoded_sample(samples)).collect());
         encoded
     }
 
-    fn encoded_sample(&self, sample: usize) -> Sample {
-        let pairs = self.label_names().zip(self.labels_of(sample)).map(|(name, value)| {
+    /// One series out of samples of the same labels.
+    fn encoded_sample(&self, samples: &[usize]) -> Sample {
+        let labels = samples.first().into_iter().flat_map(|sample| self.labels_of(*sample));
+        let pairs = self.label_names().zip(labels).map(|(name, value)| {
             let mut pair = LabelPair::default();
             pair.set_name(name.to_owned());
             pair.set_value(value.to_owned());
             pair
         });
-        let value = self.values[sample];
+        let values = samples.iter().map(|sample| self.values[*sample]);
+        let value = match self.metric.joined {
+            Joined::Sum => values.sum(),
+            Joined::Highest => values.fold(f64::NEG_INFINITY, f64::max),
+            Joined::Lowest => values.fold(f64::INFINITY, f64::min),
+        };
         let mut encoded = Sample::default();
         encoded.set_label(pairs.collect());
         match self.metric.kind {
@@ -164,8 +173,12 @@ impl Family {
                 encoded.set_gauge(gauge);
             }
             Kind::Histogram(bounds) => {
-                let buckets = &self.buckets[sample * (bounds.len() + 1)..][..=bounds.len()];
-                encoded.set_histogram(histogram(bounds, buckets, value));
+                let mut buckets = vec![0; bounds.len() + 1];
+                for sample in samples {
+                    let counted = &self.buckets[sample * buckets.len()..][..=bounds.len()];
+                    buckets.iter_mut().zip(counted).for_each(|(sum, count)| *sum += count);
+                }
+                encoded.set_histogram(histogram(bounds, &buckets, value));
             }
         }
         encoded
@@ -199,6 +212,7 @@ mod tests {
         kind: Kind::Counter,
         labels: &["direction"],
         of_target: true,
+        joined: Joined::Sum,
     };
     static RTT: Metric = Metric {
         name: "tcp_rtt_seconds",
@@ -206,6 +220,7 @@ mod tests {
         kind: Kind::Histogram(&[0.1, 1.0]),
         labels: &[],
         of_target: true,
+        joined: Joined::Sum,
     };
 
     #[test]
@@ -217,6 +232,32 @@ mod tests {
         let text = String::from_utf8(families.encode().unwrap()).unwrap();
         assert!(text.contains("\ntcp_connections_opened_total 4\n"), "{text}");
         assert!(!text.contains("chat_tcp_connections_opened_total 4"), "{text}");
+    }
+
+    #[test]
+    fn samples_of_the_same_labels_are_one_series() {
+        static UP: Metric = Metric::of_target("up", Kind::Gauge, &[], "Up.").highest();
+        static LIMIT: Metric = Metric::of_target("limit", Kind::Gauge, &[], "Limit.").lowest();
+        let mut families = Families::new("chat");
+        for (other, value) in [("a", 3.0), ("same", 5.0), ("same", 7.0), ("same", 1.0)] {
+            families.value(&OPENED, &[other, "", "inbound"], value);
+            families.value(&UP, &[other, ""], value);
+            families.value(&LIMIT, &[other, ""], value);
+            families.histogram(&RTT, &[other, ""], &HistogramValue { buckets: vec![1, 0, 2], sum: value });
+        }
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        for line in [
+            "chat_tcp_connections_opened_total{container=\"a\",app=\"\",direction=\"inbound\"} 3",
+            "chat_tcp_connections_opened_total{container=\"same\",app=\"\",direction=\"inbound\"} 13",
+            "chat_up{container=\"same\",app=\"\"} 7",
+            "chat_limit{container=\"same\",app=\"\"} 1",
+            "chat_tcp_rtt_seconds_bucket{container=\"same\",app=\"\",le=\"0.1\"} 3",
+            "chat_tcp_rtt_seconds_count{container=\"same\",app=\"\"} 9",
+            "chat_tcp_rtt_seconds_sum{container=\"same\",app=\"\"} 13",
+        ] {
+            assert_eq!(text.lines().filter(|found| *found == line).count(), 1, "{line} in\n{text}");
+        }
+        assert_eq!(text.matches("chat_up{").count(), 2, "{text}");
     }
 
     #[test]

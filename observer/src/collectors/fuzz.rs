@@ -5,14 +5,15 @@
 
 use std::fmt::Write as _;
 
-use super::{
+use super::process::fuzz::{role_holds, watched_inodes};
+use crate::{
     cgroup::{
+        Hierarchy,
         files::{io_service_bytes, io_stat, keyed, limit, pressure, single},
         mounts::CgroupMounts,
     },
-    process::fuzz::{role_holds, watched_inodes},
+    fuzz::two_parts,
 };
-use crate::{fuzz::two_parts, targets::cgroups::Hierarchy};
 
 /// A file of numbers gives none that is not in it, and gives back what a kernel would have written; roles are bounded.
 pub fn proc_files(bytes: &[u8]) {

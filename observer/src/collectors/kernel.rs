@@ -10,7 +10,7 @@ use crate::{
     targets::{RefusedProgram, TargetList},
 };
 
-pub(super) static METRICS: [Metric; 7] = [
+pub(crate) static METRICS: [Metric; 7] = [
     Metric::of_agent(
         "observer_program_attached",
         Kind::Gauge,

@@ -25,6 +25,19 @@ pub struct Metric {
     pub labels: &'static [&'static str],
     /// Whether it belongs to a target: then it gets the prefix and the labels `container` and `app`.
     pub of_target: bool,
+    /// How two targets that are called the same are one series.
+    pub joined: Joined,
+}
+
+/// How the values of two targets of the same labels become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// Added up: what is counted, and what is used.
+    Sum,
+    /// The higher one: ages, and whether something holds.
+    Highest,
+    /// The lower one: limits that hold for each by itself.
+    Lowest,
 }
 
 impl Metric {
@@ -35,7 +48,7 @@ impl Metric {
         labels: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self { name, help, kind, labels, of_target: true }
+        Self { name, help, kind, labels, of_target: true, joined: Joined::Sum }
     }
 
     /// Declares a metric of the agent itself.
@@ -45,36 +58,23 @@ impl Metric {
         labels: &'static [&'static str],
         help: &'static str,
     ) -> Self {
-        Self { name, help, kind, labels, of_target: false }
+        Self { name, help, kind, labels, of_target: false, joined: Joined::Sum }
+    }
+
+    /// Of two targets that are called the same, the higher value is shown.
+    #[must_use]
+    pub const fn highest(self) -> Self {
+        Self { joined: Joined::Highest, ..self }
+    }
+
+    /// Of two targets that are called the same, the lower value is shown.
+    #[must_use]
+    pub const fn lowest(self) -> Self {
+        Self { joined: Joined::Lowest, ..self }
     }
 }
 
-/// Bounds of short durations in seconds: connects, round trips, lookups.
-pub const SHORT: &[f64] =
-    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-/// Bounds of long durations in seconds: connections and streams, up to an hour.
-pub const LONG: &[f64] =
-    &[0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0];
-
-/// Bounds of requests in seconds.
-pub const REQUEST: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
-/// Bounds of pauses within a stream in seconds.
-pub const GAP: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Bounds of messages' sizes in bytes.
-pub const SIZE: &[f64] = &[
-    256.0,
-    1024.0,
-    4096.0,
-    16_384.0,
-    65_536.0,
-    262_144.0,
-    1_048_576.0,
-    4_194_304.0,
-    16_777_216.0,
-    67_108_864.0,
-];
+pub use super::bounds::{GAP, LLM, LONG, REQUEST, SHORT, SIZE};
 
 /// A histogram's value: observations per bucket (not cumulative, the last one above every bound) and their sum.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,33 +2,28 @@
 //! This file is the registry, which knows no subject.
 
 pub mod agent;
-pub mod app_events;
-pub mod cgroup;
+pub mod bounds;
 pub mod container;
-pub mod exchanges;
 pub mod families;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
-pub mod http;
+pub mod held_targets;
 pub mod kernel;
 pub mod metric;
 pub mod nodejs;
-pub mod oom_kills;
+mod oom_kills;
 pub mod overflow;
 mod parallel;
-mod peer_names;
+pub(crate) mod peer_names;
 pub mod process;
-pub mod reference;
 pub mod scraper;
-pub mod streams;
 pub mod target;
 pub mod tcp;
-pub mod upstream;
 
 use std::time::Instant;
 
 pub use families::Families;
-pub use metric::{Kind, Metric};
+pub use metric::{Joined, Kind, Metric};
 
 /// Turns what is known of one subject into metric families at the moment of a scrape.
 pub trait Collector: Send + Sync {

@@ -1,36 +1,6 @@
 //! Kills for want of memory from two sources: the cgroup's own count, which is gone with the cgroup, and the kernel half's.
 //! Each sees some that the other does not, and none may count twice: of one cgroup the larger count holds.
 
-use std::collections::HashMap;
-
-use crate::targets::TargetId;
-
-/// What the kernel half counted of a cgroup that is no longer attached to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// The target that it was a part of.
-    pub target: TargetId,
-    /// Its inode number.
-    pub cgroup: u64,
-    /// Kills since it was attached to.
-    pub kills: u64,
-}
-
-/// What the kernel half counted.
-#[derive(Clone, Debug, Default)]
-pub struct Kills {
-    /// Since each cgroup was attached to, by its inode number; what is not in here has none.
-    pub attached: HashMap<u64, u64>,
-    /// Of cgroups that are gone; each is told once.
-    pub ended: Vec<Ended>,
-}
-
-/// Where the kernel half's counts come from.
-pub trait OomKills: Send + Sync {
-    /// The counts of now.
-    fn take(&self) -> anyhow::Result<Kills>;
-}
-
 /// What is known of one cgroup's kills before it was attached to, which the kernel half has not seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Before(Option<u64>);

@@ -32,7 +32,7 @@ const SERVICES: &[(u16, &str)] = &[
 ];
 
 /// The value of the label `peer`: empty for inbound, `other` where the port is of no service above.
-pub(super) fn peer_name(peer: &PeerKey) -> &'static str {
+pub(crate) fn peer_name(peer: &PeerKey) -> &'static str {
     if peer.direction == Direction::Inbound as u8 {
         return "";
     }

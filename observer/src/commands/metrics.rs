@@ -93,6 +93,7 @@ fn buckets(bounds: &[f64]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::Joined;
 
     const TCP: &[Metric] = &[
         Metric {
@@ -101,6 +102,7 @@ mod tests {
             kind: Kind::Gauge,
             labels: &["direction"],
             of_target: true,
+            joined: Joined::Sum,
         },
         Metric {
             name: "tcp_rtt_seconds",
@@ -108,6 +110,7 @@ mod tests {
             kind: Kind::Histogram(&[0.001, 2.5, 10.0]),
             labels: &[],
             of_target: true,
+            joined: Joined::Sum,
         },
     ];
     const AGENT: &[Metric] = &[Metric {
@@ -116,6 +119,7 @@ mod tests {
         kind: Kind::Counter,
         labels: &[],
         of_target: false,
+        joined: Joined::Sum,
     }];
 
     fn print(format: Format) -> String {

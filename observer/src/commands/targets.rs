@@ -6,12 +6,15 @@ use std::io::Write;
 use anyhow::Context as _;
 use tokio::runtime;
 
-use crate::{agent, config::Config, targets};
+use crate::{agent, config::Config, nodejs, targets};
 
 /// Prints selectors with their targets, and what matched nothing.
 pub fn targets(out: &mut impl Write, config: &Config) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let text = runtime.block_on(targets::explain(agent::target_settings(config)))?;
+    let settings = agent::target_settings(config);
+    let proc_root = settings.proc_root.clone();
+    let remarks = |processes: &[u32]| nodejs::not_covered(&proc_root, processes);
+    let text = runtime.block_on(targets::explain(settings, remarks))?;
     out.write_all(text.as_bytes())?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, ConfigError, Listen, value};
+use super::{Config, Listen, value};
 
 /// `[tls]`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -65,23 +65,28 @@ impl Access {
 }
 
 impl Config {
-    /// Refuses keys that contradict each other, which no key can tell by itself.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Keys that contradict each other, which no key can tell by itself.
+    pub(super) fn contradictions(&self) -> impl Iterator<Item = &'static str> {
         let Self { tls, access, listen, .. } = self;
-        let contradiction = if named(&tls.certificate).is_some() != named(&tls.key).is_some() {
-            "tls.certificate and tls.key belong together; name both files, or neither"
-        } else if tls.client_ca().is_some() && tls.identity().is_none() {
-            "tls.client_ca asks clients for certificates, which needs TLS; name tls.certificate and tls.key too"
-        } else if !access.networks.is_empty() && matches!(listen, Listen::Unix(_)) {
-            "access.networks decides by the client's address, and a Unix socket's clients have none; leave it empty, \
-             and let the permissions of the socket's folder decide"
-        } else if access.open_health && access.bearer_token_file().is_none() && access.users_file().is_none()
-        {
-            "access.open_health exempts from tokens and passwords, and none are asked for; name \
-             access.bearer_token_file or access.users_file too"
-        } else {
-            return Ok(());
-        };
-        Err(ConfigError::Contradiction(contradiction))
+        let half_an_identity = named(&tls.certificate).is_some() != named(&tls.key).is_some();
+        let no_credentials = access.bearer_token_file().is_none() && access.users_file().is_none();
+        let found = [
+            (half_an_identity, "tls.certificate and tls.key belong together; name both files, or neither"),
+            (
+                tls.client_ca().is_some() && tls.identity().is_none() && !half_an_identity,
+                "tls.client_ca asks clients for certificates, which needs TLS; name tls.certificate and tls.key too",
+            ),
+            (
+                !access.networks.is_empty() && matches!(listen, Listen::Unix(_)),
+                "access.networks decides by the client's address, and a Unix socket's clients have none; leave it \
+                 empty, and let the permissions of the socket's folder decide",
+            ),
+            (
+                access.open_health && no_credentials,
+                "access.open_health exempts from tokens and passwords, and none are asked for; name \
+                 access.bearer_token_file or access.users_file too",
+            ),
+        ];
+        found.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why)
     }
 }

@@ -6,7 +6,7 @@ mod access;
 pub mod fuzz;
 mod listen;
 mod load;
-pub(crate) mod place;
+
 pub mod reference;
 mod render;
 #[cfg(test)]
@@ -24,7 +24,6 @@ pub use self::{
     access::{Access, Tls},
     listen::Listen,
     load::ConfigError,
-    place::Place,
     value::LogFormat,
 };
 use crate::targets::selector::Selector;

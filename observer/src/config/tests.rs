@@ -205,8 +205,8 @@ fn keys_that_contradict_each_other_are_refused_by_name() {
         ("listen = \"unix:/s\"\naccess.networks = [\"10.0.0.0/8\"]", "access.networks"),
         ("access.open_health = true", "access.bearer_token_file"),
     ] {
-        let error = parse(text).check().unwrap_err().to_string();
-        assert!(error.contains(named), "{error}");
+        let found: Vec<_> = parse(text).contradictions().collect();
+        assert!(found.len() == 1 && found[0].contains(named), "{found:?}");
     }
     for text in [
         "",
@@ -214,7 +214,7 @@ fn keys_that_contradict_each_other_are_refused_by_name() {
         "access.networks = [\"::1\"]\naccess.users_file = \"/u\"\naccess.open_health = true",
         "listen = \"unix:/s\"\naccess.bearer_token_file = \"/t\"",
     ] {
-        parse(text).check().unwrap();
+        assert_eq!(parse(text).contradictions().next(), None);
     }
 }
 
@@ -233,16 +233,47 @@ fn a_syntax_error_is_named_with_its_place() {
     refused("[targets\n", "observer.toml:1:9: ", &[]);
 }
 
+fn load(file: &Path) -> Result<Config, crate::config::ConfigError> {
+    Config::load(Some(file), |_| {})
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_each_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("observer.toml");
+    let text = "listn = 1\n[targets]\nselect = [\"web\", \"pid:1,app=nobody\", \"port:80,app=ollama\", \"port:80,app=vllm\"]\n\
+                linger = 5\n[limits]\npeers = 0\npeers = 7\n[tls]\ncertificate = \"/nowhere/tls.crt\"\n";
+    std::fs::write(&file, text).unwrap();
+    let error = load(&file).unwrap_err().to_string();
+    let name = file.display();
+    for line in [
+        "9 mistakes:".to_owned(),
+        format!("  {name}:7:1: duplicate key `peers`: it stands here twice; keep one"),
+        format!("  {name}:3:11: targets.select: target `web`: it has no `:`"),
+        format!("  {name}:1:1: listn: unknown field `listn`"),
+        format!("  {name}:4:10: targets.linger: invalid type: integer `5`"),
+        format!("  {name}:6:9: limits.peers: 0 is not between 1 and"),
+        "  tls.certificate and tls.key belong together".to_owned(),
+        format!("  {name}:9:15: tls.certificate: cannot read /nowhere/tls.crt: No such file"),
+        format!("  {name}:3:18: targets.select: target `pid:1,app=nobody`: there is no profile `nobody`"),
+        format!(
+            "  {name}:3:60: targets.select: target `port:80,app=vllm`: `port:80,app=ollama` gives it another app"
+        ),
+    ] {
+        assert!(error.lines().any(|found| found.starts_with(&line)), "{line} is not in\n{error}");
+    }
+}
+
 #[test]
 fn an_unreadable_file_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.toml");
-    let error = Config::read(&missing).unwrap_err().to_string();
+    let error = load(&missing).unwrap_err().to_string();
     assert!(error.contains(missing.to_str().unwrap()), "{error}");
     assert!(error.contains("No such file") && error.contains("--config"), "{error}");
     let binary = folder.path().join("binary.toml");
     std::fs::write(&binary, [0xff, 0xfe]).unwrap();
-    let error = Config::read(&binary).unwrap_err().to_string();
+    let error = load(&binary).unwrap_err().to_string();
     assert!(error.contains(binary.to_str().unwrap()) && error.contains("UTF-8"), "{error}");
 }
 

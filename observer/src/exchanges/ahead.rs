@@ -14,14 +14,14 @@ type Key = (u64, u32);
 
 /// Requests without their exchange.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub(super) struct Ahead {
     young: HashMap<Key, RequestAhead>,
     old: HashMap<Key, RequestAhead>,
 }
 
 impl Ahead {
     /// Keeps a request.
-    pub fn put(&mut self, request: &RequestAhead) {
+    pub(super) fn put(&mut self, request: &RequestAhead) {
         if self.young.len() >= GENERATION {
             mem::swap(&mut self.old, &mut self.young);
             self.young.clear();
@@ -30,13 +30,13 @@ impl Ahead {
     }
 
     /// The request of an exchange that is under way.
-    pub fn get(&self, exchange: &Exchange) -> Option<&RequestAhead> {
+    pub(super) fn get(&self, exchange: &Exchange) -> Option<&RequestAhead> {
         let key = (exchange.id, exchange.index);
         self.young.get(&key).or_else(|| self.old.get(&key))
     }
 
     /// The request of an exchange that has ended.
-    pub fn take(&mut self, exchange: &Exchange) -> Option<RequestAhead> {
+    pub(super) fn take(&mut self, exchange: &Exchange) -> Option<RequestAhead> {
         let key = (exchange.id, exchange.index);
         self.young.remove(&key).or_else(|| self.old.remove(&key))
     }

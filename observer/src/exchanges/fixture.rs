@@ -1,9 +1,8 @@
 //! Exchanges as the kernel half would send them, for tests.
 //! Times are given in milliseconds after [`STARTED`].
 
-use observer_ebpf::records::{
-    exchange::{AHEAD, Body, EXCHANGE, Exchange, METHODS, Outcome, PATH_BYTES, RequestAhead},
-    histogram::GAP_BUCKETS,
+use observer_ebpf::records::exchange::{
+    AHEAD, Body, EXCHANGE, Exchange, METHODS, Outcome, PATH_BYTES, RequestAhead,
 };
 
 /// When every exchange here begins, in nanoseconds.
@@ -45,10 +44,15 @@ pub(crate) fn exchange() -> Exchange {
         port: 0,
         padding: 0,
         path,
-        gaps: [0; GAP_BUCKETS],
+        gaps: [0; observer_ebpf::records::histogram::GAP_NS.len() + 1],
         stalls: 0,
         gap_sum_ns: 0,
     }
+}
+
+/// The exchange on another connection.
+pub(crate) fn numbered(id: u64) -> Exchange {
+    Exchange { id, ..exchange() }
 }
 
 /// The exchange for another method and path.

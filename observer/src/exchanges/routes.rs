@@ -21,12 +21,9 @@ use self::{
     tree::{Match, Segments, Tree},
     trpc::{Call, Procedures},
 };
-use super::{
-    events::{Event, Outcomes},
-    labels::Method,
-};
 use crate::profiles::{
-    Profile,
+    Method, Profile,
+    events::{Event, Outcomes},
     pattern::{Pattern, Segment},
 };
 
@@ -53,6 +50,8 @@ pub struct Route {
     pub method: Method,
     /// Whether the profile says that this answer is a stream, whatever its head says. Never for an error.
     pub stream: bool,
+    /// Whether the profile says that it counts also where the target called itself.
+    pub self_calls: bool,
     /// What the request means: none, one, or for a tRPC batch one for each procedure that is an event.
     pub events: Arc<[Event]>,
 }
@@ -79,6 +78,7 @@ pub struct Router {
 struct Listed {
     template: Arc<str>,
     stream: bool,
+    self_calls: bool,
     events: Arc<[Event]>,
     /// Whether a 404 is an answer of this route, rather than of a path that does not exist.
     exact: bool,
@@ -138,6 +138,17 @@ impl Router {
         }
     }
 
+    /// Gives requests the routes of another profile from now on. Templates keep their numbers, and those that were used
+    /// keep their room.
+    pub fn turn_to(&mut self, profile: &Profile) {
+        let new = Self::new(profile, self.budget.all);
+        self.layers = new.layers;
+        self.id_prefixes = new.id_prefixes;
+        self.outcomes = new.outcomes;
+        self.budget.unlisted = new.budget.unlisted;
+        self.cache = new.cache;
+    }
+
     /// Calls `on_overflow` for each template that finds no room in the budget: once per template, as long as they are
     /// not too many to remember.
     #[must_use]
@@ -155,7 +166,7 @@ impl Router {
     /// where there was no answer.
     pub fn route(&mut self, method: &[u8], path: &[u8], status: u16) -> Route {
         let method = Method::from_bytes(method);
-        let Some(path) = path::of_target(path) else {
+        let Some(path) = path::of_target(path).or_else(|| path::of_authority(method, path)) else {
             return self.unmatched(method);
         };
         let found = self.found(method, path, status);
@@ -171,10 +182,17 @@ impl Router {
     /// out of the cache.
     fn found(&mut self, method: Method, path: &[u8], status: u16) -> Option<Found> {
         self.key.clear();
-        self.key.push(method as u8);
+        self.key.push(method.number());
         self.key.extend_from_slice(path);
         if let Some(found) = self.cache.get(&self.key) {
             return Some(found);
+        }
+        if matches!(path, b"*" | path::AUTHORITY) {
+            let template = String::from_utf8_lossy(path);
+            let (id, template) = self.room(&template, false);
+            let events = Arc::clone(&self.nothing);
+            let route = Route { id, template, method, stream: false, self_calls: false, events };
+            return Some(Found { route, exact: false });
         }
         let segments = path::segments(path);
         let found = match self.listed(method, &segments) {
@@ -203,12 +221,12 @@ impl Router {
     }
 
     fn of_listed(&mut self, method: Method, listed: &Listed, segments: &Segments<'_>) -> Found {
-        let Listed { template, stream, events, exact, procedures } = listed;
-        let (stream, exact) = (*stream, *exact);
+        let Listed { template, stream, self_calls, events, exact, procedures } = listed;
+        let (stream, self_calls, exact) = (*stream, *self_calls, *exact);
         let Some(procedures) = procedures else {
             let (id, template) = self.room(template, true);
             return Found {
-                route: Route { id, template, method, stream, events: Arc::clone(events) },
+                route: Route { id, template, method, stream, self_calls, events: Arc::clone(events) },
                 exact,
             };
         };
@@ -221,7 +239,7 @@ impl Router {
         let (id, template) = self.room(&format!("{template}/{name}"), true);
         // A procedure that does not exist is answered with 404 too.
         let exact = call != Call::Other;
-        Found { route: Route { id, template, method, stream, events: events.into() }, exact }
+        Found { route: Route { id, template, method, stream, self_calls, events: events.into() }, exact }
     }
 
     fn unlisted(&mut self, method: Method, segments: &Segments<'_>) -> Found {
@@ -230,7 +248,10 @@ impl Router {
         let (id, template) = self.room(&text, false);
         self.text = text;
         let events = Arc::clone(&self.nothing);
-        Found { route: Route { id, template, method, stream: false, events }, exact: false }
+        Found {
+            route: Route { id, template, method, stream: false, self_calls: false, events },
+            exact: false,
+        }
     }
 
     /// A template's number; those of [`OTHER`] where there is no room for it.
@@ -252,7 +273,7 @@ impl Router {
 
     fn unmatched(&self, method: Method) -> Route {
         let (template, events) = (Arc::clone(&self.unmatched), Arc::clone(&self.nothing));
-        Route { id: RouteId(1), template, method, stream: false, events }
+        Route { id: RouteId(1), template, method, stream: false, self_calls: false, events }
     }
 }
 
@@ -281,7 +302,8 @@ fn compile(profile: &Profile, nothing: &Arc<[Event]>, count: &mut usize) -> Tree
         let events = route.event.map_or_else(|| Arc::clone(nothing), |event| Arc::new([event]));
         for pattern in route.path.expand() {
             *count += 1;
-            tree.insert(route.method, &pattern, listed(&pattern, route.stream, &events));
+            let listed = listed(&pattern, route.stream, &events);
+            tree.insert(route.method, &pattern, Listed { self_calls: route.self_calls, ..listed });
         }
     }
     for folder in profile.static_folders.iter().flat_map(Pattern::expand) {
@@ -297,7 +319,7 @@ fn compile(profile: &Profile, nothing: &Arc<[Event]>, count: &mut usize) -> Tree
                 Listed { procedures: Some(Arc::clone(&procedures)), ..listed(&router, false, nothing) };
             let pattern = router.with(Segment::Any("procedures".to_owned()));
             // Queries and mutations; tRPC has no other methods over HTTP.
-            for method in [Method::Get, Method::Post] {
+            for method in [Method::GET, Method::POST] {
                 tree.insert(Some(method), &pattern, listed.clone());
             }
         }
@@ -307,5 +329,5 @@ fn compile(profile: &Profile, nothing: &Arc<[Event]>, count: &mut usize) -> Tree
 
 fn listed(pattern: &Pattern, stream: bool, events: &Arc<[Event]>) -> Listed {
     let (template, events) = (pattern.template().into(), Arc::clone(events));
-    Listed { template, stream, events, exact: !pattern.has_rest(), procedures: None }
+    Listed { template, stream, self_calls: false, events, exact: !pattern.has_rest(), procedures: None }
 }

@@ -10,7 +10,7 @@ use super::{
     exchanges::{self, Record},
     offsets, ring,
 };
-use crate::exchanges::http;
+use crate::exchanges::record as http;
 
 /// Members of a structure that is made of the input, at the most.
 const MEMBERS: usize = 64;

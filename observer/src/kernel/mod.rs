@@ -47,7 +47,8 @@ pub use self::{
     exchanges::{ExchangeRing, Record},
     load::Options,
     log::KernelLog,
-    nodejs::StartedProcesses,
+    nodejs::{Runtimes, StartedProcesses},
+    ooms::{Ended, Kills, OomKills},
     places::bytes_of_connection,
     programs::{Hook, PROGRAMS, Program, ProgramState},
     records::{Read, Records},
@@ -57,7 +58,10 @@ pub use self::{
 use self::{
     exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, uprobe_multi::UprobeMulti, walk::Walk,
 };
-use crate::targets::{Attacher, Cgroup, RefusedProgram, TargetId, cgroups::Hierarchy};
+use crate::{
+    cgroup::{Cgroup, Hierarchy},
+    targets::{Attacher, RefusedProgram, TargetId},
+};
 
 /// `enum bpf_attach_type` of the three programs of a target; with the cgroup's id it keys their storage.
 mod attach_type {

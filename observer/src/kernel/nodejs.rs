@@ -4,7 +4,7 @@
 use std::{
     os::fd::OwnedFd,
     path::Path,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use anyhow::Context as _;
@@ -21,7 +21,6 @@ use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use super::{Kernel, load, memory, program, sys, take, take_hash_map};
 use crate::{
-    collectors::nodejs::Runtimes,
     nodejs::{Point, Probe, Probes},
     targets::TargetId,
 };
@@ -130,6 +129,36 @@ impl Probes for Kernel {
         // Reading the executable's symbols before this took tens of megabytes.
         memory::give_back();
         (links, refused)
+    }
+}
+
+/// What the kernel half has counted of Node.js.
+pub trait Runtimes: Send + Sync {
+    /// Counts of each process, by its id.
+    fn processes(&self) -> anyhow::Result<Vec<(u32, Process)>>;
+    /// What each thread does now, by process id and thread id in one number.
+    fn threads(&self) -> anyhow::Result<Vec<(u64, Thread)>>;
+    /// Drops the counts of a process that has ended.
+    fn forget(&self, process: u32) -> anyhow::Result<()>;
+    /// Now, on the clock of the kernel half.
+    fn now_ns(&self) -> u64;
+}
+
+impl<R: Runtimes> Runtimes for Arc<R> {
+    fn processes(&self) -> anyhow::Result<Vec<(u32, Process)>> {
+        (**self).processes()
+    }
+
+    fn threads(&self) -> anyhow::Result<Vec<(u64, Thread)>> {
+        (**self).threads()
+    }
+
+    fn forget(&self, process: u32) -> anyhow::Result<()> {
+        (**self).forget(process)
+    }
+
+    fn now_ns(&self) -> u64 {
+        (**self).now_ns()
     }
 }
 

@@ -10,8 +10,8 @@ use super::{
     programs::PROGRAMS,
 };
 use crate::{
+    cgroup::Hierarchy,
     confine::{IN_THEIR_PLACE, NEEDED},
-    targets::cgroups::Hierarchy,
 };
 
 /// How a check came out.

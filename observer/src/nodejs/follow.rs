@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::executable::{self, Executable, Point, Probe};
-use crate::targets::{Target, cgroups::Hierarchy};
+use crate::{cgroup::Hierarchy, targets::Target};
 
 /// Executables that are remembered when nothing runs them any more.
 const REMEMBERED: usize = 256;

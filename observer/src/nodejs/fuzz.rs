@@ -5,7 +5,7 @@
 
 use std::{env, fs, process};
 
-use super::{Probe, read};
+use super::{Probe, not_covered::Runtime, read};
 
 /// The file's bytes: what is probed lies in it, and a wait has both of its ends.
 pub fn executable(bytes: &[u8]) {
@@ -14,7 +14,10 @@ pub fn executable(bytes: &[u8]) {
         return;
     }
     let found = read(&path);
-    crate::targets::fuzz::runtime(&path);
+    // The runtime of an executable is told, or none is.
+    if let Ok(file) = fs::File::open(&path) {
+        Runtime::of(file);
+    }
     fs::remove_file(&path).ok();
     let Ok(Some(found)) = found else { return };
     let length = bytes.len() as u64;

@@ -7,8 +7,10 @@ mod executable;
 mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod not_covered;
 mod symbols;
 mod waits;
 
 pub use executable::{Executable, Missing, Point, Probe, read};
 pub use follow::{Follower, Probes, Refused};
+pub use not_covered::not_covered;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use super::Method;
 use super::{Profile, glob};
-use crate::exchanges::labels::Method;
 
 /// A mistake in a profile.
 #[derive(Debug)]

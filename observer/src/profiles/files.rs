@@ -14,7 +14,7 @@ use super::{
     Profile,
     check::{Mistake, check},
 };
-use crate::config::place::{Place, key_at};
+use crate::place::{Place, key_at};
 
 /// Why there are no profiles.
 #[derive(Debug, thiserror::Error)]

@@ -2,9 +2,11 @@
 //! [`Profile`] is the schema. A profile is chosen by `,app=`, else by image, else by what a process runs.
 
 mod check;
+pub mod events;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod method;
 pub mod pattern;
 mod process_names;
 
@@ -18,15 +20,11 @@ use globset::{Glob, GlobBuilder, GlobMatcher, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 
 pub use self::files::ProfileError;
-use self::pattern::Pattern;
-pub use self::process_names::ProcessNames;
-use crate::{
-    exchanges::{
-        events::{Event, Outcomes},
-        labels::Method,
-    },
-    targets::selector::Selector,
+use self::{
+    events::{Event, Outcomes},
+    pattern::Pattern,
 };
+pub use self::{method::Method, process_names::ProcessNames};
 
 /// Name of the profile of everything that has no other.
 const GENERIC: &str = "generic";
@@ -69,6 +67,7 @@ const COMPILED_IN: [(&str, &str); 9] = [
 /// path = "/api/notes/{note}/ask"
 /// event = "chat_turn"
 /// stream = true
+/// self_calls = true                     # also where the container calls itself
 ///
 /// [[trpc]]
 /// path = "/trpc/{lambda|edge}"
@@ -141,6 +140,10 @@ pub struct RouteSpec {
     /// Whether every successful answer is a stream, whatever its head says.
     #[serde(default)]
     pub stream: bool,
+    /// Whether it counts also where the target called itself: one process in the container asking another for work
+    /// that users wait for.
+    #[serde(default)]
+    pub self_calls: bool,
 }
 
 /// A tRPC endpoint, whose last segment is a list of procedures with `,` between them.
@@ -181,15 +184,6 @@ pub struct Profiles {
     owners: Vec<usize>,
     /// `detect.exe` of those that have it, with the index of its profile.
     exes: Vec<(GlobMatcher, usize)>,
-}
-
-/// A selector names a profile that there is none of.
-#[derive(Debug, thiserror::Error)]
-#[error("target `{selector}`: there is no profile `{app}`; the profiles are {known}")]
-pub struct UnknownProfile {
-    selector: String,
-    app: String,
-    known: String,
 }
 
 impl Profile {
@@ -282,19 +276,9 @@ impl Profiles {
         self.all.iter()
     }
 
-    /// Whether every profile that a selector names with `,app=` exists.
-    pub fn check(&self, selectors: &[Selector]) -> Result<(), UnknownProfile> {
-        for selector in selectors {
-            let Some(app) = &selector.app else { continue };
-            if self.get(app).is_none() {
-                return Err(UnknownProfile {
-                    selector: selector.text().to_owned(),
-                    app: app.clone(),
-                    known: files::names(&self.all),
-                });
-            }
-        }
-        Ok(())
+    /// The names of all, for messages.
+    pub fn names(&self) -> String {
+        files::names(&self.all)
     }
 }
 

@@ -9,11 +9,12 @@ use std::{
 
 use super::{
     Cgroup,
-    cgroups::Hierarchy,
-    listeners::Listeners,
-    processes::{executable, link},
+    sources::{Listeners, executable, link},
 };
-use crate::profiles::{Process, Profiles};
+use crate::{
+    cgroup::Hierarchy,
+    profiles::{Process, Profiles},
+};
 
 /// For how long after a target's newest process appeared it is looked at: a server listens soon after it starts.
 const STARTING: Duration = Duration::from_mins(1);

@@ -3,18 +3,26 @@
 
 use std::{
     fmt::{self, Write as _},
+    fs, io,
     path::Path,
     time::{Duration, Instant},
 };
 
+use tokio::time::timeout_at;
+
 use super::{
     Attacher, Cgroup, Settings, TargetId,
-    docker::{self, Request, Update},
+    feeds::Feeds,
     matching::{Match, SelectorIndex},
-    runtimes::not_covered,
+    selector::Matcher,
+    source::Change,
+    sources::{names::id_of_cgroup, near},
     table::Table,
     world::{Survey, World},
 };
+
+/// How long the sources have for their first answer, and again for what follows from it.
+const ANSWER: Duration = Duration::from_secs(6);
 
 /// Attaches to nothing, so that the rules of the table apply as they would.
 struct Nothing;
@@ -31,45 +39,65 @@ impl Attacher for Nothing {
 
 /// Looks at everything once. An error is one that would keep the agent from starting: no cgroup v2, or a selector with
 /// a profile that there is none of.
-pub async fn explain(settings: Settings) -> anyhow::Result<String> {
-    let mut world = World::new(&settings)?;
-    let docker = ask_docker(&settings, &mut world).await;
+///
+/// `remarks` says what else there is to say of a target with these processes, a line each.
+pub async fn explain(settings: Settings, remarks: impl Fn(&[u32]) -> Vec<String>) -> anyhow::Result<String> {
+    let (mut world, sources) = World::new(&settings)?;
+    let all = vec![true; sources.len()];
+    let mut feeds = Feeds::start(sources);
+    listen(&mut world, &mut feeds, |feeds, _| feeds.answered(&all)).await;
     let mut survey = world.survey(Instant::now());
-    if let Some(socket) = &settings.docker_socket
-        && !survey.questions.is_empty()
-    {
-        for question in std::mem::take(&mut survey.questions) {
-            if let Request::InitProcess(id) = question
-                && let Ok(Some(update)) = docker::init_process(socket, &id).await
-            {
-                world.learn(update);
-            }
+    if !survey.questions.is_empty() {
+        let asked = survey.questions.len();
+        for (source, question) in std::mem::take(&mut survey.questions) {
+            feeds.ask(source, question);
         }
+        listen(&mut world, &mut feeds, |_, heard| heard >= asked).await;
         survey = world.survey(Instant::now());
     }
+    let docker = docker(&settings, &world, &feeds);
     let mut text = format!("cgroup v2 at {}\n{docker}\n", world.hierarchy().mount_point().display());
-    render(&mut text, &world, survey, &settings.proc_root)?;
+    render(&mut text, &world, survey, &settings.proc_root, remarks)?;
     Ok(text)
 }
 
-/// Teaches the world Docker's containers; returns the line that tells how that went.
-async fn ask_docker(settings: &Settings, world: &mut World) -> String {
-    let Some(socket) = &settings.docker_socket else {
-        return "Docker is not asked: no socket is configured".to_owned();
-    };
-    match docker::list(socket).await {
-        Ok(containers) => {
-            world.learn(Update::All(containers));
-            format!("Docker at {}: {} containers", socket.display(), world.containers())
+/// Learns what the sources say until `enough`, which gets the number of changes so far, or until they take too long.
+async fn listen(world: &mut World, feeds: &mut Feeds, enough: impl Fn(&Feeds, usize) -> bool) {
+    let deadline = tokio::time::Instant::now() + ANSWER;
+    let mut heard = 0;
+    while !enough(feeds, heard) {
+        if timeout_at(deadline, feeds.wait()).await.is_err() {
+            return;
         }
-        Err(error) => format!(
-            "Docker at {} cannot be reached ({error:#}): containers have no names and images",
-            socket.display()
-        ),
+        feeds.turn(|source, change| {
+            heard += usize::from(!matches!(change, Change::Snapshot(_)));
+            world.learn(source, change);
+        });
     }
 }
 
-fn render(text: &mut String, world: &World, survey: Survey, proc_root: &Path) -> fmt::Result {
+/// The line that tells of Docker.
+fn docker(settings: &Settings, world: &World, feeds: &Feeds) -> String {
+    let Some(socket) = &settings.docker_socket else {
+        return "Docker is not asked: no socket is configured".to_owned();
+    };
+    let state = feeds.reasons().enumerate().find(|(_, (name, _))| *name == "docker");
+    match state {
+        Some((source, (_, None))) => {
+            format!("Docker at {}: {} containers", socket.display(), world.workloads(source))
+        }
+        Some((_, (_, Some(reason)))) => format!("{reason}: containers have no names and images"),
+        None => format!("Docker at {} does not answer", socket.display()),
+    }
+}
+
+fn render(
+    text: &mut String,
+    world: &World,
+    survey: Survey,
+    proc_root: &Path,
+    remarks: impl Fn(&[u32]) -> Vec<String>,
+) -> fmt::Result {
     let mut table = Table::new(Nothing, world.hierarchy().clone(), Duration::ZERO);
     for refusal in &survey.refused {
         table.refuse(refusal.selector, &refusal.path, refusal.reason.clone());
@@ -83,7 +111,7 @@ fn render(text: &mut String, world: &World, survey: Survey, proc_root: &Path) ->
         for (cgroup, found) in matched.iter().filter(|(_, found)| found.selector == selector) {
             if table.instances().contains_key(&cgroup.path) {
                 observed(text, cgroup, found)?;
-                for line in not_covered(proc_root, &world.hierarchy().processes(&cgroup.path)) {
+                for line in remarks(&world.hierarchy().processes(&cgroup.path)) {
                     writeln!(text, "    {line}")?;
                 }
             }
@@ -95,10 +123,29 @@ fn render(text: &mut String, world: &World, survey: Survey, proc_root: &Path) ->
             writeln!(text, "  failed: {}: {}", path.display(), failure.reason)?;
         }
         if text.len() == before {
-            writeln!(text, "  waiting: nothing matches now")?;
+            let compared = world.rules().selectors().get(selector).map(|it| &it.matcher);
+            let hint = compared.and_then(|compared| hint(compared, world, proc_root)).unwrap_or_default();
+            writeln!(text, "  waiting: nothing matches now{hint}")?;
         }
     }
     Ok(())
+}
+
+/// Why it may be that a selector matches nothing.
+fn hint(matcher: &Matcher, world: &World, proc_root: &Path) -> Option<String> {
+    let refused = |result: io::Result<()>| {
+        let refused = result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        let hint =
+            "; this user may not look into the processes of others, so that there may be one: ask as root";
+        refused.then(|| hint.to_owned())
+    };
+    let init = proc_root.join("1");
+    match matcher {
+        Matcher::Port(_) => refused(fs::read_dir(init.join("fd")).map(drop)),
+        Matcher::Exe(_) => refused(fs::read_link(init.join("exe")).map(drop)),
+        Matcher::Cgroup(path) => Some(format!("; {}", near(world.hierarchy(), path))),
+        _ => None,
+    }
 }
 
 fn observed(text: &mut String, cgroup: &Cgroup, found: &Match) -> fmt::Result {
@@ -128,7 +175,7 @@ fn passed_over(
 /// A container's id is cut to the 12 digits that people know it by.
 fn shortened(path: &Path) -> String {
     let text = path.display().to_string();
-    match super::containers::id_of_cgroup(path) {
+    match id_of_cgroup(path) {
         Some(id) => text.replace(id, &id.chars().take(12).collect::<String>()),
         None => text,
     }
@@ -166,7 +213,7 @@ mod tests {
             "pid:5",
             "port:3210",
         ];
-        let text = explain(settings(&host, &selectors)).await.unwrap();
+        let text = explain(settings(&host, &selectors), |_| Vec::new()).await.unwrap();
         let expected = format!(
             "cgroup v2 at {}\n\
              Docker is not asked: no socket is configured\n\
@@ -191,7 +238,7 @@ mod tests {
     async fn an_unreachable_docker_is_a_line_and_not_an_error() {
         let host = Host::new();
         let docker_socket = Some(host.proc_root().join("docker.sock"));
-        let text = explain(Settings { docker_socket, ..settings(&host, &[]) }).await.unwrap();
+        let text = explain(Settings { docker_socket, ..settings(&host, &[]) }, |_| Vec::new()).await.unwrap();
         assert!(text.contains("docker.sock cannot be reached ("), "{text}");
         assert!(text.ends_with("\nimage of a known app\n  waiting: nothing matches now\n"), "{text}");
     }
@@ -199,10 +246,10 @@ mod tests {
     #[tokio::test]
     async fn what_would_keep_the_agent_from_starting_is_an_error() {
         let host = Host::new();
-        let error = explain(settings(&host, &["pid:1,app=nobody"])).await.unwrap_err();
+        let error = explain(settings(&host, &["pid:1,app=nobody"]), |_| Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("there is no profile `nobody`"), "{error}");
-        std::fs::write(host.proc_root().join("self/mountinfo"), "").unwrap();
-        let error = explain(settings(&host, &[])).await.unwrap_err();
+        fs::write(host.proc_root().join("self/mountinfo"), "").unwrap();
+        let error = explain(settings(&host, &[]), |_| Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("no cgroup v2"), "{error}");
     }
 }

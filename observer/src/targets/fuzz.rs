@@ -3,31 +3,33 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 
-use std::{fmt::Write as _, fs::File, path::Path};
+use std::{fmt::Write as _, path::Path};
 
-use bollard::models::{ContainerSummary, EventMessage};
-
-use super::{containers, docker, runtimes::Runtime, selector::Selector, socket_table};
+use super::{
+    selector::Selector,
+    sources::{
+        docker::answers::{Event, summaries},
+        names, socket_table,
+    },
+};
 
 /// Docker's answers: a container that is taken has the id and one of the names that it was listed with.
 pub fn docker(bytes: &[u8]) {
-    if let Ok(event) = serde_json::from_slice::<EventMessage>(bytes) {
-        // What an event is about is asked for by its id alone.
-        drop(event);
-    }
-    let listed: Vec<ContainerSummary> = serde_json::from_slice(bytes).unwrap_or_default();
-    for summary in listed {
-        let (id, names) = (summary.id.clone(), summary.names.clone().unwrap_or_default());
-        let Some(container) = docker::from_summary(summary, "docker") else { continue };
-        assert_eq!(Some(&container.id), id.as_ref());
-        assert!(names.iter().any(|name| name.trim_start_matches('/') == container.name), "{container:?}");
-        assert!(container.info().container_id.chars().count() <= 12, "{container:?}");
-    }
     let text = String::from_utf8_lossy(bytes);
-    if let Some(id) = containers::id_of_cgroup(Path::new(text.as_ref())) {
+    if let Ok(event) = serde_json::from_slice::<Event>(bytes)
+        && let Some((action, id)) = event.read()
+    {
+        // What an event is about is asked for by its id alone.
+        assert!(action.len() + id.len() <= 3 * bytes.len(), "{action} {id}");
+    }
+    for container in summaries(bytes).unwrap_or_default().into_iter().filter_map(|it| it.workload("docker")) {
+        assert!(!container.id.is_empty() && !container.name.is_empty(), "{container:?}");
+        assert!(container.info.container_id.chars().count() <= 12, "{container:?}");
+    }
+    if let Some(id) = names::id_of_cgroup(Path::new(text.as_ref())) {
         assert!(id.len() == 64 && text.contains(id), "{id}");
     }
-    if let Some(unit) = containers::unit_of_cgroup(Path::new(text.as_ref())) {
+    if let Some(unit) = names::unit_of_cgroup(Path::new(text.as_ref())) {
         assert!(text.contains(unit), "{unit}");
     }
     if let Ok(selector) = text.parse::<Selector>() {
@@ -58,11 +60,4 @@ pub(crate) fn sockets(bytes: &[u8]) {
         "{found:?} of {ports:?}"
     );
     assert!(found.iter().map(|(inode, _)| *inode).eq(1..=ports.len() as u64), "{found:?}");
-}
-
-/// The runtime of an executable is told, or none is.
-pub(crate) fn runtime(path: &Path) {
-    if let Ok(file) = File::open(path) {
-        Runtime::of(file);
-    }
 }

@@ -2,40 +2,47 @@
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
 mod apps;
-pub mod cgroups;
-mod containers;
-mod docker;
+mod entry;
 mod explain;
+mod feeds;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod inventory;
-mod listeners;
+mod knowledge;
 mod matching;
-mod processes;
-mod runtimes;
+mod population;
 pub mod selector;
-mod socket_table;
+pub mod source;
+mod sources;
 mod table;
 mod world;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 pub use explain::explain;
 pub use inventory::{Handle, Inventory};
 use selector::Selector;
+pub(crate) use sources::executable;
 
-/// A cgroup v2 directory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Cgroup {
-    /// Path below the root of the v2 hierarchy, with a leading slash: `/docker/<id>`.
-    pub path: PathBuf,
-    /// Inode number of the directory, which is the id that eBPF helpers report.
-    pub id: u64,
+pub use crate::cgroup::Cgroup;
+
+/// What a target is told apart by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Name of the source that knows the workload.
+    pub source: &'static str,
+    /// What the source calls it; never another workload's, and the same when it comes back.
+    pub id: String,
 }
 
-/// The labels that every series of a target carries; also what a target is told apart by.
+/// The labels that every series of a target carries. They may change while it lives; where those of two targets are the
+/// same, their series are added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Labels {
     /// Container, pod-container or unit name.
@@ -55,16 +62,24 @@ pub struct Info {
     pub container_id: String,
     /// `docker`, `containerd`, `podman`, `systemd`, or empty for a plain cgroup.
     pub runtime: String,
-    /// Pod name, where there is one.
-    pub pod: String,
-    /// Pod namespace, where there is one.
-    pub namespace: String,
+    /// The pod's uid, where there is one.
+    pub pod_uid: String,
+    /// What made the pod: a Deployment's name, where there is one.
+    pub workload: String,
+    /// `Deployment` or its like.
+    pub workload_kind: String,
     /// Node name, where there is one.
     pub node: String,
     /// systemd unit, where there is one.
     pub unit: String,
     /// Version of the app, from the image's tag or `org.opencontainers.image.version` label.
     pub version: String,
+    /// The Compose project that it belongs to, where there is one.
+    pub compose_project: String,
+    /// Its service in that project.
+    pub compose_service: String,
+    /// Its number among the containers of that service.
+    pub replica: String,
 }
 
 /// Number of a target inside one run of the agent; the kernel half keys its counts by it. Never reused, never 0.
@@ -73,13 +88,13 @@ pub type TargetId = u32;
 /// A target as collectors see it: a snapshot that does not change under them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Its number, kept for as long as its labels live: a container restarted under its name keeps it.
+    /// Its number, kept when its labels change and when it comes back: a container that is made anew under its name too.
     pub id: TargetId,
     /// Its labels.
     pub labels: Labels,
     /// Its metadata, as of its newest instance.
     pub info: Info,
-    /// The cgroups attached to now: none once it has gone, more than one where two instances share the labels.
+    /// The cgroups attached to now: none once it has gone.
     pub cgroups: Vec<Cgroup>,
     /// How often it came back after it had been gone or had run empty.
     pub restarts: u64,
@@ -94,6 +109,15 @@ pub struct StateCounts {
     pub waiting: u64,
     /// Found, but not to be attached to.
     pub failed: u64,
+}
+
+/// A selector that matches nothing now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// As the operator wrote it.
+    pub selector: String,
+    /// Since when.
+    pub since: SystemTime,
 }
 
 /// A program of the kernel half that some target's cgroup does not admit.
@@ -111,6 +135,10 @@ pub trait TargetList: Send + Sync {
     fn targets(&self) -> Arc<[Target]>;
     /// Counts for `observer_targets`.
     fn state_counts(&self) -> StateCounts;
+    /// Selectors that match nothing, in the operator's order.
+    fn waiting(&self) -> Arc<[Waiting]> {
+        Arc::default()
+    }
     /// Programs that cannot be attached to some target at this moment, each once.
     fn refused_programs(&self) -> Arc<[RefusedProgram]> {
         Arc::default()

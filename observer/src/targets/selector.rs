@@ -3,7 +3,9 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use globset::{Glob, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher};
+
+use crate::profiles::Profiles;
 
 /// The grammar, as error messages and `--help` show it.
 pub const GRAMMAR: &str = "container:GLOB, image:GLOB, unit:GLOB, cgroup:PATH, port:N, exe:GLOB or pid:N, \
@@ -46,7 +48,32 @@ pub struct SelectorError {
     reason: String,
 }
 
+/// A selector names a profile that there is none of.
+#[derive(Debug, thiserror::Error)]
+#[error("target `{selector}`: there is no profile `{app}`; the profiles are {known}")]
+pub struct UnknownProfile {
+    selector: String,
+    app: String,
+    known: String,
+}
+
 impl Selector {
+    /// Whether the profile that it names with `,app=` exists.
+    pub fn check(&self, profiles: &Profiles) -> Result<(), UnknownProfile> {
+        match &self.app {
+            Some(app) if profiles.get(app).is_none() => {
+                let (selector, app, known) = (self.text.clone(), app.clone(), profiles.names());
+                Err(UnknownProfile { selector, app, known })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As it was written, without the profile.
+    pub fn without_app(&self) -> &str {
+        self.text.split_once(",app=").map_or(&self.text, |(matcher, _)| matcher)
+    }
+
     /// As it was written.
     pub fn text(&self) -> &str {
         &self.text
@@ -65,6 +92,9 @@ impl FromStr for Selector {
     fn from_str(text: &str) -> Result<Self, SelectorError> {
         let refuse = |reason: String| SelectorError { text: text.to_owned(), reason };
         let (matcher, app) = match text.rsplit_once(",app=") {
+            Some((matcher, _)) if matcher.contains(",app=") => {
+                return Err(refuse("it has two apps; keep one".to_owned()));
+            }
             Some((_, "")) => return Err(refuse("the profile after `app=` is empty".to_owned())),
             Some((matcher, app)) => (matcher, Some(app.to_owned())),
             None => (text, None),
@@ -73,8 +103,9 @@ impl FromStr for Selector {
         if value.is_empty() {
             return Err(refuse(format!("nothing follows `{kind}:`")));
         }
-        let glob =
-            || Glob::new(value).map(|glob| glob.compile_matcher()).map_err(|error| refuse(error.to_string()));
+        // A backslash is a character of names: systemd writes `-` within them as `\x2d`.
+        let glob = || GlobBuilder::new(value).backslash_escape(false).build();
+        let glob = || glob().map(|glob| glob.compile_matcher()).map_err(|error| refuse(error.to_string()));
         let matcher = match kind {
             "container" => Matcher::Container(glob()?),
             "image" => Matcher::Image(glob()?),
@@ -108,6 +139,8 @@ mod tests {
         assert!(
             matches!(parse("image:*lobe-chat*").matcher, Matcher::Image(glob) if glob.is_match("a/lobe-chat:1"))
         );
+        let escaped = parse(r"unit:my\x2dapp*.service").matcher;
+        assert!(matches!(escaped, Matcher::Unit(glob) if glob.is_match(r"my\x2dapp-1.service")));
         assert!(matches!(parse("unit:chat.service").matcher, Matcher::Unit(_)));
         assert!(
             matches!(parse("cgroup:docker/x/").matcher, Matcher::Cgroup(path) if path.to_str() == Some("/docker/x"))
@@ -122,10 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_that_there_is_none_of_is_refused_with_the_known_ones() {
+        let profiles = Profiles::compiled_in().unwrap();
+        let check = |text: &str| text.parse::<Selector>().unwrap().check(&profiles);
+        assert!(check("port:1,app=lobechat").is_ok() && check("port:1").is_ok());
+        let error = check("pid:2,app=lobe").unwrap_err().to_string();
+        assert!(error.contains("`pid:2,app=lobe`") && error.contains("lobechat, anythingllm"), "{error}");
+    }
+
+    #[test]
     fn a_bad_selector_names_itself_and_the_grammar() {
-        for text in
-            ["", "web", "container:", "image:[", "port:0", "port:65536", "pid:x", "pod:x/y", "pid:1,app="]
-        {
+        for text in [
+            "",
+            "web",
+            "container:",
+            "image:[",
+            "port:0",
+            "port:65536",
+            "pid:x",
+            "pod:x/y",
+            "pid:1,app=",
+            "exe:a,app=b,app=c",
+        ] {
             let error = text.parse::<Selector>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")) && error.contains(GRAMMAR), "{error}");
         }

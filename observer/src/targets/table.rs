@@ -1,5 +1,5 @@
 //! The targets' lives: attached, gone and lingering, back again, refused. Told what is matched, it attaches and
-//! detaches through [`Attacher`] and keeps each target's number and count of restarts for as long as its labels live.
+//! detaches through [`Attacher`]. A target keeps its number while it is called otherwise, and when it comes back.
 
 use std::{
     cmp::Reverse,
@@ -10,10 +10,11 @@ use std::{
 };
 
 use super::{
-    Attacher, Cgroup, Info, Labels, RefusedProgram, Target, TargetId,
-    cgroups::Hierarchy,
+    Attacher, Cgroup, Identity, RefusedProgram, Target, TargetId,
+    entry::Entry,
     matching::{Match, SelectorIndex},
 };
+use crate::cgroup::Hierarchy;
 
 /// Wait before the second attempt to attach; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// A cgroup that is attached to.
 #[derive(Debug)]
 pub(super) struct Instance<Attachment> {
-    pub(super) labels: Labels,
+    target: TargetId,
     pub(super) selector: SelectorIndex,
     id: u64,
     /// Held for its drop, which detaches.
@@ -45,27 +46,6 @@ pub(super) struct Failure {
     pass: u64,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Life {
-    /// Attached; no process was seen in it so far.
-    New,
-    /// Attached, with a process.
-    Live,
-    /// Attached; its processes have ended.
-    Empty,
-    /// Without a cgroup since then.
-    Gone(Instant),
-}
-
-#[derive(Debug)]
-struct Entry {
-    id: TargetId,
-    info: Info,
-    cgroups: Vec<Cgroup>,
-    restarts: u64,
-    life: Life,
-}
-
 /// All targets of one agent.
 #[derive(Debug)]
 pub(super) struct Table<A: Attacher> {
@@ -73,7 +53,8 @@ pub(super) struct Table<A: Attacher> {
     hierarchy: Hierarchy,
     linger: Duration,
     last_id: TargetId,
-    entries: HashMap<Labels, Entry>,
+    entries: BTreeMap<TargetId, Entry>,
+    by_identity: HashMap<Identity, TargetId>,
     instances: BTreeMap<PathBuf, Instance<A::Attachment>>,
     failures: BTreeMap<(SelectorIndex, PathBuf), Failure>,
     pass: u64,
@@ -86,7 +67,8 @@ impl<A: Attacher> Table<A> {
             hierarchy,
             linger,
             last_id: 0,
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
+            by_identity: HashMap::new(),
             instances: BTreeMap::new(),
             failures: BTreeMap::new(),
             pass: 0,
@@ -101,6 +83,11 @@ impl<A: Attacher> Table<A> {
         &self.failures
     }
 
+    /// All cgroups that are attached to.
+    pub(super) fn attached(&self) -> impl Iterator<Item = &Cgroup> {
+        self.entries.values().flat_map(|entry| &entry.cgroups)
+    }
+
     /// Programs that some cgroup does not admit, each once.
     pub(super) fn refused_programs(&self) -> BTreeSet<RefusedProgram> {
         self.failures.values().filter_map(|failure| failure.refused).collect()
@@ -113,16 +100,7 @@ impl<A: Attacher> Table<A> {
 
     /// All targets, by their number.
     pub(super) fn targets(&self) -> Arc<[Target]> {
-        let target = |(labels, entry): (&Labels, &Entry)| Target {
-            id: entry.id,
-            labels: labels.clone(),
-            info: entry.info.clone(),
-            cgroups: entry.cgroups.clone(),
-            restarts: entry.restarts,
-        };
-        let mut targets: Vec<Target> = self.entries.iter().map(target).collect();
-        targets.sort_unstable_by_key(|target| target.id);
-        targets.into()
+        self.entries.values().map(Entry::target).collect()
     }
 
     /// Takes over everything that is matched at this moment; what is not among it leaves.
@@ -144,11 +122,10 @@ impl<A: Attacher> Table<A> {
     /// Attaches to a cgroup, unless that is done already, is not due again yet, or is counted with an outer one.
     pub(super) fn observe(&mut self, cgroup: Cgroup, found: Match, now: Instant) {
         if let Some(instance) = self.instances.get_mut(&cgroup.path) {
-            if instance.id == cgroup.id && instance.labels == found.labels {
+            if instance.id == cgroup.id {
                 instance.selector = found.selector;
-                if let Some(entry) = self.entries.get_mut(&found.labels) {
-                    entry.info = found.info;
-                }
+                let target = instance.target;
+                self.present(target, found);
                 return;
             }
             self.leave(&cgroup.path, now);
@@ -166,12 +143,47 @@ impl<A: Attacher> Table<A> {
         self.attach(cgroup, found, now);
     }
 
+    /// Shows a target under what it is called now. Its number stays, and with it what is attached and counted.
+    fn present(&mut self, target: TargetId, found: Match) {
+        let Some(entry) = self.entries.get_mut(&target) else { return };
+        if entry.labels != found.labels {
+            tracing::info!(
+                container = found.labels.container,
+                app = found.labels.app,
+                before = ?entry.labels,
+                "a target is called otherwise"
+            );
+            entry.labels = found.labels;
+        }
+        entry.info = found.info;
+        // Another source knows it too, and its selector stands before: that is its identity when it comes back.
+        if entry.identity != found.identity && !self.by_identity.contains_key(&found.identity) {
+            self.by_identity.remove(&entry.identity);
+            self.by_identity.insert(found.identity.clone(), target);
+            entry.identity = found.identity;
+        }
+    }
+
+    /// The number for a workload: its own, else that of one that has gone and was called the same (a container that is
+    /// made anew under its name), else a new one.
+    fn number(&mut self, found: &Match) -> TargetId {
+        if let Some(id) = self.by_identity.get(&found.identity) {
+            return *id;
+        }
+        let was_it = |entry: &&mut Entry| {
+            entry.is_gone() && entry.labels == found.labels && entry.identity.source == found.identity.source
+        };
+        if let Some(entry) = self.entries.values_mut().find(was_it) {
+            self.by_identity.remove(&entry.identity);
+            self.by_identity.insert(found.identity.clone(), entry.id);
+            entry.identity = found.identity.clone();
+            return entry.id;
+        }
+        self.last_id + 1
+    }
+
     fn attach(&mut self, cgroup: Cgroup, found: Match, now: Instant) {
-        let known = self.entries.get(&found.labels).map(|entry| entry.id);
-        let id = known.unwrap_or_else(|| {
-            self.last_id += 1;
-            self.last_id
-        });
+        let id = self.number(&found);
         let key = (found.selector, cgroup.path.clone());
         let attachment = match self.attacher.attach(id, &cgroup) {
             Ok(attachment) => attachment,
@@ -192,26 +204,15 @@ impl<A: Attacher> Table<A> {
             cgroup = %cgroup.path.display(),
             "observing a target"
         );
-        let entry = self.entries.entry(found.labels.clone()).or_insert(Entry {
-            id,
-            info: Info::default(),
-            cgroups: Vec::new(),
-            restarts: 0,
-            life: Life::New,
-        });
-        entry.info = found.info;
-        if matches!(entry.life, Life::Gone(_)) {
-            entry.restarts += 1;
-            entry.life = Life::New;
-        }
-        entry.cgroups.push(cgroup.clone());
-        let instance = Instance {
-            labels: found.labels,
-            selector: found.selector,
-            id: cgroup.id,
-            _attachment: attachment,
-        };
+        self.last_id = self.last_id.max(id);
+        let populated = self.hierarchy.populated(&cgroup.path) == Some(true);
+        self.by_identity.insert(found.identity.clone(), id);
+        let entry = self.entries.entry(id).or_insert_with(|| Entry::new(id, &found));
+        entry.attached(cgroup.clone(), populated);
+        let instance =
+            Instance { target: id, selector: found.selector, id: cgroup.id, _attachment: attachment };
         self.instances.insert(cgroup.path, instance);
+        self.present(id, found);
     }
 
     /// Whether the same selector observes a cgroup that holds this one: a glob may match a unit and the units inside
@@ -257,15 +258,13 @@ impl<A: Attacher> Table<A> {
         let Some(instance) = self.instances.remove(path) else {
             return;
         };
-        let Some(entry) = self.entries.get_mut(&instance.labels) else {
+        let Some(entry) = self.entries.get_mut(&instance.target) else {
             return;
         };
-        entry.cgroups.retain(|cgroup| cgroup.path != path);
-        if entry.cgroups.is_empty() {
-            entry.life = Life::Gone(now);
+        if entry.detached(&Cgroup { path: path.to_owned(), id: instance.id }, now) {
             tracing::info!(
-                container = instance.labels.container,
-                app = instance.labels.app,
+                container = entry.labels.container,
+                app = entry.labels.app,
                 linger = ?self.linger,
                 "a target has gone; its series stay for a while"
             );
@@ -283,30 +282,40 @@ impl<A: Attacher> Table<A> {
         true
     }
 
-    /// A cgroup that was made once and is used again and again shows a restart only by running empty between.
-    fn follow_population(&mut self) {
-        for entry in self.entries.values_mut() {
-            let populated = entry.cgroups.iter().any(|it| self.hierarchy.populated(&it.path) == Some(true));
-            match (&entry.life, populated) {
-                (Life::New, true) => entry.life = Life::Live,
-                (Life::Live, false) => entry.life = Life::Empty,
-                (Life::Empty, true) => {
-                    entry.restarts += 1;
-                    entry.life = Life::Live;
-                }
-                _ => {}
-            }
+    /// Takes note of whether a cgroup has processes, at the moment when that changed.
+    pub(super) fn populated(&mut self, cgroup: u64, populated: bool) {
+        let whose = self.entries.values_mut().find(|entry| entry.cgroups.iter().any(|it| it.id == cgroup));
+        if let Some(entry) = whose {
+            let others = entry.cgroups.iter().filter(|it| it.id != cgroup);
+            let other = || others.into_iter().any(|it| self.hierarchy.populated(&it.path) == Some(true));
+            let populated = populated || other();
+            entry.populated(populated);
         }
     }
 
+    /// Takes note of which targets have processes, as of a look at everything.
+    fn follow_population(&mut self) {
+        let Self { entries, hierarchy, .. } = self;
+        for entry in entries.values_mut().filter(|entry| !entry.is_gone()) {
+            let populated = entry.cgroups.iter().any(|it| hierarchy.populated(&it.path) == Some(true));
+            entry.populated(populated);
+            entry.found();
+        }
+    }
+
+    /// Drops targets that have lingered. While another one lives that is called the same, the two are shown as one, whose
+    /// counters would go down without the part of the one that has gone.
     fn forget_lingered(&mut self, now: Instant) {
-        let Self { attacher, entries, linger, .. } = self;
-        entries.retain(|_, entry| match entry.life {
-            Life::Gone(since) if now.duration_since(since) >= *linger => {
-                attacher.forget(entry.id);
-                false
+        let Self { attacher, entries, by_identity, linger, .. } = self;
+        let living: HashSet<_> =
+            entries.values().filter(|entry| !entry.is_gone()).map(|entry| entry.labels.clone()).collect();
+        entries.retain(|id, entry| {
+            let lingered = entry.has_lingered(*linger, now) && !living.contains(&entry.labels);
+            if lingered {
+                attacher.forget(*id);
+                by_identity.remove(&entry.identity);
             }
-            _ => true,
+            !lingered
         });
     }
 }

@@ -1,8 +1,8 @@
-//! What all sources together know now: cgroups, containers, processes, and which of them the selectors match.
+//! What all sources together know now: cgroups, workloads, and which of them the selectors match.
 //! Looks and never changes anything; the inventory and `observer targets` both ask it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -10,15 +10,13 @@ use std::{
 use super::{
     Cgroup, Settings,
     apps::Apps,
-    cgroups,
-    cgroups::{Hierarchy, Membership},
-    containers::{self, Container},
-    docker::{Request, Update},
-    matching::{Knowledge, Match, Rules, SelectorIndex},
-    processes::Scanner,
+    knowledge::{Key, Knowledge},
+    matching::{Match, Rules, SelectorIndex},
     selector::Matcher,
+    source::{Change, Place, Question, Source},
+    sources,
 };
-use crate::profiles::Profiles;
+use crate::{cgroup::Hierarchy, profiles::Profiles};
 
 /// A process that is matched and cannot be observed where it is.
 pub(super) struct Refusal {
@@ -36,37 +34,55 @@ pub(super) struct Survey {
     pub(super) passed_over: Vec<(SelectorIndex, Cgroup)>,
     /// Matches that lead nowhere.
     pub(super) refused: Vec<Refusal>,
-    /// What should be asked of Docker.
-    pub(super) questions: Vec<Request>,
+    /// What should be asked, and of which source.
+    pub(super) questions: Vec<(usize, Question)>,
 }
 
-/// The sources.
-#[derive(Debug)]
+/// What a change of a source calls for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Consequence {
+    /// Nothing that is known is otherwise.
+    None,
+    /// This cgroup may be matched otherwise than before.
+    Consider(Cgroup),
+    /// A look at everything, soon.
+    LookSoon,
+    /// A look at everything, now.
+    LookNow,
+}
+
+/// The sources, joined.
 pub(super) struct World {
     rules: Rules,
     hierarchy: Hierarchy,
     proc_root: PathBuf,
-    scanner: Scanner,
     apps: Apps,
     knowledge: Knowledge,
-    /// Cgroups that are named by a container's id.
-    by_container: HashMap<String, Cgroup>,
     /// Containers whose first process was asked for, so that it is asked once.
-    asked: HashSet<String>,
+    asked: HashSet<Key>,
 }
 
 impl World {
-    pub(super) fn new(settings: &Settings) -> anyhow::Result<Self> {
+    /// The world of the sources that the settings call for, and those sources.
+    pub(super) fn new(settings: &Settings) -> anyhow::Result<(Self, Vec<Box<dyn Source>>)> {
         let hierarchy = Hierarchy::find(&settings.proc_root)?;
+        let sources = sources::all(settings, &hierarchy);
+        Ok((Self::of(settings, hierarchy, &sources)?, sources))
+    }
+
+    /// The world of these sources.
+    pub(super) fn of(
+        settings: &Settings,
+        hierarchy: Hierarchy,
+        sources: &[Box<dyn Source>],
+    ) -> anyhow::Result<Self> {
         let profiles = Profiles::load(&settings.profile_files)?;
         Ok(Self {
             apps: Apps::new(&settings.proc_root, &profiles),
             rules: Rules::new(settings.selectors.clone(), profiles)?,
             hierarchy,
             proc_root: settings.proc_root.clone(),
-            scanner: Scanner::new(&settings.proc_root, &settings.selectors),
-            knowledge: Knowledge::default(),
-            by_container: HashMap::new(),
+            knowledge: Knowledge::new(sources.iter().map(|source| source.name())),
             asked: HashSet::new(),
         })
     }
@@ -79,67 +95,74 @@ impl World {
         &self.hierarchy
     }
 
-    pub(super) fn containers(&self) -> usize {
-        self.knowledge.containers.len()
-    }
-
-    /// Whether labels depend on what Docker says, so that a first look should wait for it.
+    /// Whether labels depend on what sources know of containers, so that a first look should wait for them.
     pub(super) fn needs_containers(&self) -> bool {
         let selectors = self.rules.selectors();
         let by_path = |matcher: &Matcher| matches!(matcher, Matcher::Cgroup(_) | Matcher::Unit(_));
         selectors.is_empty() || selectors.iter().any(|selector| !by_path(&selector.matcher))
     }
 
-    /// Takes over what Docker says. Returns the cgroup that it is about, where one is known.
-    pub(super) fn learn(&mut self, update: Update) -> Option<Cgroup> {
-        match update {
-            Update::All(containers) => {
-                let by_id = containers.into_iter().map(|container| (container.id.clone(), container));
-                self.knowledge.containers = by_id.collect();
-                self.asked.clear();
-                None
-            }
-            Update::Changed(container) => {
-                let id = container.id.clone();
-                if !container.running {
-                    self.asked.remove(&id);
+    /// How many workloads a source knows.
+    pub(super) fn workloads(&self, source: usize) -> usize {
+        self.knowledge.all().filter(|(of, ..)| *of == source).count()
+    }
+
+    /// Takes over what a source says.
+    pub(super) fn learn(&mut self, source: usize, change: Change) -> Consequence {
+        match change {
+            Change::Snapshot(workloads) => {
+                self.asked.retain(|(of, _)| *of != source);
+                if self.knowledge.replace(source, workloads) {
+                    Consequence::LookNow
+                } else {
+                    Consequence::None
                 }
-                let known = self.by_container.get(&id).cloned();
-                self.knowledge.containers.insert(id, container);
-                known
             }
-            Update::Stopped(id) => {
-                if let Some(container) = self.knowledge.containers.get_mut(&id) {
-                    container.running = false;
-                    container.init = None;
+            Change::Upsert(workload) => {
+                let (id, running) = (workload.id.clone(), workload.running);
+                if !running {
+                    self.asked.remove(&(source, id.clone()));
                 }
-                self.asked.remove(&id);
-                None
+                if !self.knowledge.insert(source, workload) {
+                    return Consequence::None;
+                }
+                match self.knowledge.place(source, &id, &self.proc_root).map(|path| self.hierarchy.get(&path))
+                {
+                    Some(Some(cgroup)) => Consequence::Consider(cgroup),
+                    // It runs, and its cgroup has not been seen.
+                    _ if running => Consequence::LookSoon,
+                    _ => Consequence::None,
+                }
             }
-            Update::Deleted(id) => {
-                self.knowledge.containers.remove(&id);
-                self.asked.remove(&id);
-                None
+            Change::Stopped(id) => {
+                self.knowledge.change(source, &id, |workload| {
+                    workload.running = false;
+                    if let Place::NamedById { first_process } = &mut workload.place {
+                        *first_process = None;
+                    }
+                });
+                self.asked.remove(&(source, id));
+                Consequence::None
             }
-            Update::Unreachable => None,
+            Change::Gone(id) => {
+                self.asked.remove(&(source, id.clone()));
+                let cgroup = self.knowledge.remove(source, &id).and_then(|path| self.hierarchy.get(&path));
+                cgroup.map_or(Consequence::None, Consequence::Consider)
+            }
+            Change::Unreachable(_) => Consequence::None,
         }
     }
 
-    /// Takes note of a new cgroup. Returns what to ask of Docker, where it is a container that is not known.
-    pub(super) fn created(&mut self, cgroup: &Cgroup) -> Option<Request> {
-        let id = containers::id_of_cgroup(&cgroup.path)?;
-        self.by_container.insert(id.to_owned(), cgroup.clone());
-        (!self.knowledge.containers.contains_key(id)).then(|| Request::Describe(id.to_owned()))
+    /// Takes note of a new cgroup. Whether the sources should be asked what it is: somebody may know, and nobody has
+    /// told.
+    pub(super) fn created(&mut self, cgroup: &Cgroup) -> bool {
+        self.knowledge.created(cgroup);
+        self.knowledge.at(&cgroup.path).next().is_none()
     }
 
     /// Takes note of a cgroup's end.
     pub(super) fn removed(&mut self, path: &Path, id: u64) {
-        let Some(container) = containers::id_of_cgroup(path) else {
-            return;
-        };
-        if self.by_container.get(container).is_some_and(|cgroup| cgroup.id == id) {
-            self.by_container.remove(container);
-        }
+        self.knowledge.removed(path, id);
     }
 
     /// All selectors that match this cgroup, in the operator's order.
@@ -151,16 +174,22 @@ impl World {
         self.rules.describe(selector, &cgroup.path, &self.knowledge)
     }
 
-    /// Looks at everything: one walk of the hierarchy, and one pass over /proc if a selector needs it.
+    /// Looks at everything that is known, and at which cgroups there are.
     pub(super) fn survey(&mut self, now: Instant) -> Survey {
         let mut survey = Survey::default();
         let cgroups = self.hierarchy.walk();
-        let containers = cgroups
-            .iter()
-            .filter_map(|cgroup| Some((containers::id_of_cgroup(&cgroup.path)?.to_owned(), cgroup.clone())));
-        self.by_container = containers.collect();
-        self.locate_unnamed(&mut survey);
-        self.locate_processes(&mut survey, now);
+        self.knowledge.place_all(&cgroups, &self.proc_root);
+        self.ask_for_unplaced(&mut survey);
+        for (_, workload, _) in self.knowledge.all() {
+            if let Place::Unobservable { path, reason } = &workload.place {
+                let refuse = |selector: &SelectorIndex| Refusal {
+                    selector: *selector,
+                    path: path.clone(),
+                    reason: reason.clone(),
+                };
+                survey.refused.extend(workload.claims.iter().map(refuse));
+            }
+        }
         // Asked again below, of those that nothing else tells of.
         self.knowledge.apps.clear();
         for cgroup in cgroups {
@@ -186,60 +215,17 @@ impl World {
         }
     }
 
-    /// Running containers whose cgroup is not named by their id (podman with `--cgroups=split`, for one) are found by
+    /// Running workloads whose cgroup is not named by their id (podman with `--cgroups=split`, for one) are found by
     /// their first process.
-    fn locate_unnamed(&mut self, survey: &mut Survey) {
-        self.knowledge.unnamed.clear();
-        let running =
-            |container: &&Container| container.running && !self.by_container.contains_key(&container.id);
-        for container in self.knowledge.containers.values().filter(running) {
-            match container.init.and_then(|pid| cgroups::of_process(&self.proc_root, pid)) {
-                Some(Membership::Inside(path)) if path != Path::new("/") => {
-                    self.knowledge.unnamed.insert(path, container.id.clone());
-                }
-                None if self.asked.insert(container.id.clone()) => {
-                    survey.questions.push(Request::InitProcess(container.id.clone()));
-                }
-                Some(_) | None => {}
+    fn ask_for_unplaced(&mut self, survey: &mut Survey) {
+        for (source, workload, place) in self.knowledge.all() {
+            let unplaced = workload.running
+                && place.is_none()
+                && matches!(workload.place, Place::NamedById { first_process: None })
+                && self.knowledge.named(&workload.id).is_none();
+            if unplaced && self.asked.insert((source, workload.id.clone())) {
+                survey.questions.push((source, Question::WhereIs(workload.id.clone())));
             }
         }
-    }
-
-    fn locate_processes(&mut self, survey: &mut Survey, now: Instant) {
-        self.knowledge.by_process.clear();
-        for process in self.scanner.scan(now) {
-            let refuse = |path: &Path, reason: String| Refusal {
-                selector: process.selector,
-                path: path.to_owned(),
-                reason,
-            };
-            let Some(cgroup) = &process.cgroup else {
-                let reason = format!(
-                    "process {} is outside of the agent's cgroup namespace; run the agent in that of the host \
-                     (`docker run --cgroupns=host`)",
-                    process.pid
-                );
-                survey.refused.push(refuse(Path::new("/.."), reason));
-                continue;
-            };
-            let home = self.knowledge.home(cgroup);
-            if home == Path::new("/") {
-                let reason = format!(
-                    "process {} is in the root cgroup, and attaching there would observe the whole host; start it in \
-                     a cgroup of its own (`systemd-run --scope COMMAND`), or give `cgroup:/` to observe the host",
-                    process.pid
-                );
-                survey.refused.push(refuse(home, reason));
-                continue;
-            }
-            let selectors = self.knowledge.by_process.entry(home.to_owned()).or_default();
-            if !selectors.contains(&process.selector) {
-                selectors.push(process.selector);
-            }
-        }
-        // A selector's first process in a cgroup that it cannot observe stands for all of them.
-        survey
-            .refused
-            .dedup_by(|later, first| (later.selector, &later.path) == (first.selector, &first.path));
     }
 }

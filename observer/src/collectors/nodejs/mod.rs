@@ -12,7 +12,7 @@ use std::{
 
 use observer_ebpf::{
     records::histogram::Gap,
-    records::runtime::{PAUSES, Process, Thread, Totals},
+    records::runtime::{PAUSES, Totals},
 };
 
 use self::state::{Now, State};
@@ -22,9 +22,12 @@ use super::{
     overflow::LabelOverflow,
     process::role_of,
 };
-use crate::targets::{Target, TargetList};
+use crate::{
+    kernel::Runtimes,
+    targets::{Target, TargetList},
+};
 
-pub(super) static METRICS: [Metric; 4] = [
+pub(crate) static METRICS: [Metric; 4] = [
     Metric::of_target(
         "nodejs_eventloop_busy_seconds",
         Kind::Histogram(GAP),
@@ -36,7 +39,8 @@ pub(super) static METRICS: [Metric; 4] = [
         Kind::Gauge,
         &["process"],
         "How long the turn of an event loop that now runs has run; of several loops, the longest.",
-    ),
+    )
+    .highest(),
     Metric::of_target(
         "nodejs_gc_duration_seconds",
         Kind::Histogram(GAP),
@@ -53,36 +57,6 @@ pub(super) static METRICS: [Metric; 4] = [
 
 /// Stands behind the role of a process for its worker threads, which have event loops and heaps of their own.
 const WORKER_THREADS: &str = " worker_threads";
-
-/// What the kernel half has counted of Node.js.
-pub trait Runtimes: Send + Sync {
-    /// Counts of each process, by its id.
-    fn processes(&self) -> anyhow::Result<Vec<(u32, Process)>>;
-    /// What each thread does now, by process id and thread id in one number.
-    fn threads(&self) -> anyhow::Result<Vec<(u64, Thread)>>;
-    /// Drops the counts of a process that has ended.
-    fn forget(&self, process: u32) -> anyhow::Result<()>;
-    /// Now, on the clock of the kernel half.
-    fn now_ns(&self) -> u64;
-}
-
-impl<R: Runtimes> Runtimes for Arc<R> {
-    fn processes(&self) -> anyhow::Result<Vec<(u32, Process)>> {
-        (**self).processes()
-    }
-
-    fn threads(&self) -> anyhow::Result<Vec<(u64, Thread)>> {
-        (**self).threads()
-    }
-
-    fn forget(&self, process: u32) -> anyhow::Result<()> {
-        (**self).forget(process)
-    }
-
-    fn now_ns(&self) -> u64 {
-        (**self).now_ns()
-    }
-}
 
 /// The section "Runtime" of the metrics. Clones share what they have counted.
 #[derive(Clone)]

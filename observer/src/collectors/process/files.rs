@@ -11,7 +11,7 @@ use procfs::{
     process::{FDTarget, Process},
 };
 
-use super::super::cgroup::files::read_whole;
+use crate::cgroup::files::read_whole;
 
 /// What reading the memory of a process that is gone returns (ESRCH, `man 2 open`).
 const NO_SUCH_PROCESS: i32 = 3;

@@ -6,7 +6,7 @@ use super::{
     totals::{Proportional, Sums, Totals},
 };
 
-pub(in super::super) static METRICS: [Metric; 12] = [
+pub(crate) static METRICS: [Metric; 12] = [
     Metric::of_target("processes", Kind::Gauge, &["process"], "Live processes."),
     Metric::of_target(
         "process_cpu_seconds_total",
@@ -39,14 +39,16 @@ pub(in super::super) static METRICS: [Metric; 12] = [
         Kind::Gauge,
         &["process"],
         "Lowest soft limit of open files among the role's processes; it holds for each process by itself.",
-    ),
+    )
+    .lowest(),
     Metric::of_target("process_threads", Kind::Gauge, &["process"], "Threads."),
     Metric::of_target(
         "process_start_time_seconds",
         Kind::Gauge,
         &["process"],
         "Start of the role's oldest process, in seconds since the epoch.",
-    ),
+    )
+    .lowest(),
     Metric::of_target(
         "process_restarts_total",
         Kind::Counter,

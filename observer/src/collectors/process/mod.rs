@@ -19,19 +19,15 @@ use std::{
     sync::{Arc, Mutex, Once, PoisonError},
 };
 
-pub(super) use self::metrics::METRICS;
+pub(crate) use self::metrics::METRICS;
 use self::{
     files::{ProcessDirectory, boot_time},
     state::{Look, State},
     totals::{Proportional, Sums},
 };
-use super::{
-    Collector, Families, Metric,
-    cgroup::{files::processes, mounts::CgroupMounts},
-    overflow::LabelOverflow,
-    parallel,
-};
+use super::{Collector, Families, Metric, overflow::LabelOverflow, parallel};
 use crate::{
+    cgroup::{files::processes, mounts::CgroupMounts},
     profiles::Profiles,
     targets::{Target, TargetId, TargetList},
 };

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::*;
-use crate::targets::{Cgroup, Labels, cgroups::Hierarchy, fixture::Fixed};
+use crate::{
+    cgroup::{Cgroup, Hierarchy},
+    targets::{Labels, fixture::Fixed},
+};
 
 /// A collector of one target, whose only cgroup is the folder `cgroup` below `root`.
 fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollector, LabelOverflow) {

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use crate::profiles::Method;
+
 /// Segments of a path that are looked at; what is behind them is a rest for every route.
 const MAX_SEGMENTS: usize = 32;
 
@@ -23,6 +25,19 @@ pub(super) fn of_target(target: &[u8]) -> Option<&[u8]> {
             })
         }
     }
+}
+
+/// Stands for the target of every CONNECT, which is a host and a port and would be a label of its own for each.
+pub(super) const AUTHORITY: &[u8] = b"{authority}";
+
+/// [`AUTHORITY`] for the target of a CONNECT (RFC 9112 section 3.2.3); `None` for what is none.
+pub(super) fn of_authority(method: Method, target: &[u8]) -> Option<&'static [u8]> {
+    let port = target.rsplit(|byte| *byte == b':').next()?;
+    let is_authority = method == Method::CONNECT
+        && target.contains(&b':')
+        && !port.is_empty()
+        && port.iter().all(u8::is_ascii_digit);
+    is_authority.then_some(AUTHORITY)
 }
 
 /// The segments of a path, percent-decoded, without empty ones: `//a/` has one.

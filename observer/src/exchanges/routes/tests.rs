@@ -8,7 +8,7 @@ use std::sync::{
 
 use super::*;
 use crate::{
-    exchanges::events::{End, Outcome},
+    profiles::events::{End, Outcome},
     profiles::{Profiles, RouteSpec, pattern::Shape},
 };
 
@@ -79,9 +79,9 @@ fn every_route_of_every_profile_is_reached() {
     let profiles = Profiles::compiled_in().unwrap();
     for profile in profiles.iter() {
         let mut router = Router::new(profile, 10_000);
-        for RouteSpec { method, path, event, stream } in &profile.routes {
+        for RouteSpec { method, path, event, stream, self_calls: _ } in &profile.routes {
             // `PUT` is in no profile, so it reaches routes for any method.
-            let method = method.unwrap_or(Method::Put);
+            let method = method.unwrap_or(Method::from_bytes(b"PUT"));
             for pattern in path.expand() {
                 let route = router.route(method.as_str().as_bytes(), sample(&pattern).as_bytes(), 200);
                 let found = (route.template.as_ref(), route.stream, route.events.first().copied());
@@ -176,7 +176,7 @@ fn ten_thousand_paths_that_do_not_exist_are_one_route_and_take_no_room() {
 }
 
 fn lists_health(router: &mut Router) -> bool {
-    router.listed(Method::Get, &path::segments(b"/health")).is_some_and(|listed| listed.exact)
+    router.listed(Method::GET, &path::segments(b"/health")).is_some_and(|listed| listed.exact)
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_method_without_a_meaning_has_the_route_and_no_event() {
     }
     let route = router.route(b"OPTIONS", b"/trpc/lambda/topic.createTopic", 204);
     assert_eq!(shown(&route), "/trpc/lambda/{other}");
-    assert_eq!(router.route(b"PROPFIND", b"/", 200).method, Method::Other);
+    assert_eq!(router.route(b"PROPFIND", b"/", 200).method, Method::OTHER);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use super::shape;
-use crate::{
-    exchanges::labels::Method,
-    profiles::pattern::{Pattern, Segment, Shape},
+use crate::profiles::{
+    Method,
+    pattern::{Pattern, Segment, Shape},
 };
 
 /// A path's segments, decoded, without empty ones.

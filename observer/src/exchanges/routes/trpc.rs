@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::tree::Segments;
-use crate::{exchanges::events::Event, profiles::Trpc};
+use crate::profiles::{Trpc, events::Event};
 
 /// Procedures of one request that are looked at. LobeChat's client sends at most 2,083 characters, which is fewer.
 const MAX_CALLS: usize = 128;

@@ -2,7 +2,10 @@
 //! Time is a value, so that nothing waits.
 
 use super::*;
-use crate::targets::fixture::{Attached, Host, Recorder};
+use crate::targets::{
+    Info, Labels,
+    fixture::{Attached, Host, Recorder},
+};
 
 struct Life {
     host: Host,
@@ -25,8 +28,10 @@ impl Life {
 
     /// A pass in which these cgroups are matched, each by its own selector and labelled by its last component.
     fn pass(&mut self, cgroups: &[&Cgroup]) {
-        let found =
-            |(selector, cgroup): (usize, &&Cgroup)| ((*cgroup).clone(), labelled(selector, &name(cgroup)));
+        let found = |(selector, cgroup): (usize, &&Cgroup)| {
+            let labelled = labelled(selector, cgroup, &name(cgroup));
+            ((*cgroup).clone(), labelled)
+        };
         self.table.reconcile(cgroups.iter().enumerate().map(found).collect(), self.now);
     }
 
@@ -41,9 +46,11 @@ fn name(cgroup: &Cgroup) -> String {
     cgroup.path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-fn labelled(selector: usize, container: &str) -> Match {
+/// A workload that its source knows by the path of its cgroup.
+fn labelled(selector: usize, cgroup: &Cgroup, container: &str) -> Match {
     let labels = Labels { container: container.to_owned(), app: String::new() };
-    Match { selector, labels, info: Info::default() }
+    let identity = Identity { source: "proc", id: cgroup.path.display().to_string() };
+    Match { selector, identity, labels, info: Info::default() }
 }
 
 #[test]
@@ -112,25 +119,94 @@ fn a_target_that_left_is_detached_at_once_and_lingers() {
 }
 
 #[test]
-fn two_cgroups_of_the_same_labels_are_one_target() {
+fn two_workloads_of_the_same_labels_are_two_targets_whose_counts_stay_together() {
     let mut life = Life::new();
     let (one, two) = (life.host.cgroup("/a/web"), life.host.cgroup("/b/web"));
     life.pass(&[&one, &two]);
-    assert_eq!(life.only_target().cgroups.len(), 2);
-    life.pass(&[&two]);
-    let target = life.only_target();
-    assert_eq!((target.cgroups.as_slice(), target.restarts), (&[two][..], 0));
+    let numbers = |life: &Life| life.table.targets().iter().map(|it| it.id).collect::<Vec<_>>();
+    assert_eq!(numbers(&life), [1, 2]);
+    let second = |life: &mut Life| {
+        let found = labelled(1, &two, "web");
+        life.table.reconcile(vec![(two.clone(), found)], life.now);
+    };
+    second(&mut life);
+    life.wait(3600);
+    second(&mut life);
+    assert_eq!(numbers(&life), [1, 2], "what the first counted is in the series of both");
+    // A third takes the place of the one that has gone.
+    let three = life.host.cgroup("/c/web");
+    life.table.observe(three.clone(), labelled(0, &three, "web"), life.now);
+    assert_eq!(numbers(&life), [1, 2]);
+    assert_eq!(life.table.targets()[0].cgroups, [three]);
+    life.pass(&[]);
+    life.wait(300);
+    life.pass(&[]);
+    assert!(numbers(&life).is_empty());
+    assert_eq!(life.recorder.forgotten(), [1, 2]);
 }
 
 #[test]
-fn new_labels_are_a_new_target() {
+fn new_labels_change_nothing_but_the_labels() {
     let mut life = Life::new();
     let cgroup = life.host.cgroup("/web");
     life.pass(&[&cgroup]);
-    life.table.observe(cgroup.clone(), labelled(0, "renamed"), life.now);
-    let targets = life.table.targets();
-    assert_eq!(targets.iter().map(|it| it.cgroups.len()).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(life.recorder.attached_now(), [Attached { target: 2, cgroup: cgroup.id }]);
+    let before = life.only_target();
+    for round in 0..50 {
+        let name = format!("name-{round}");
+        life.table.observe(cgroup.clone(), labelled(0, &cgroup, &name), life.now);
+        let after = life.only_target();
+        assert_eq!(after.labels.container, name);
+        assert_eq!((after.id, after.restarts, &after.cgroups), (before.id, 0, &before.cgroups));
+    }
+    assert_eq!(life.recorder.attached_ever(), [1], "attached once");
+    // Its source knows it under another name when it comes back.
+    life.pass(&[]);
+    let again = life.host.recreate("/web");
+    life.table.observe(again.clone(), labelled(0, &again, "again"), life.now);
+    assert_eq!((life.only_target().id, life.only_target().restarts), (1, 1));
+}
+
+#[test]
+fn another_source_that_knows_the_cgroup_too_takes_it_over() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/docker/web");
+    life.pass(&[&cgroup]);
+    let identity = Identity { source: "docker", id: "1234".to_owned() };
+    let found = Match { identity: identity.clone(), ..labelled(0, &cgroup, "web") };
+    life.table.observe(cgroup.clone(), found, life.now);
+    assert_eq!(life.only_target().id, 1);
+    life.pass(&[]);
+    let again = life.host.cgroup("/elsewhere/web");
+    let found = Match { identity, ..labelled(0, &again, "web") };
+    life.table.observe(again, found, life.now);
+    assert_eq!((life.only_target().id, life.only_target().restarts), (1, 1));
+}
+
+#[test]
+fn a_restart_in_place_counts_once_however_it_is_seen() {
+    let mut life = Life::new();
+    let cgroup = life.host.cgroup("/web");
+    life.pass(&[&cgroup]);
+    for restart in 1..=4 {
+        // It ends and starts, is not found until its port is open, and is found again.
+        life.table.populated(cgroup.id, false);
+        if restart % 2 == 0 {
+            life.table.populated(cgroup.id, true);
+        }
+        life.pass(&[]);
+        life.wait(2);
+        life.pass(&[]);
+        life.pass(&[&cgroup]);
+        life.pass(&[&cgroup]);
+        assert_eq!(life.only_target().restarts, restart);
+        assert_eq!(life.only_target().id, 1);
+    }
+    for restart in 5..=10 {
+        life.table.populated(cgroup.id, false);
+        life.table.populated(cgroup.id, true);
+        assert_eq!(life.only_target().restarts, restart, "between two looks");
+        life.pass(&[&cgroup]);
+    }
 }
 
 #[test]
@@ -197,10 +273,10 @@ fn nested_targets_are_all_observed_and_the_innermost_is_attached_first() {
 fn what_one_selector_finds_inside_its_own_target_belongs_to_that() {
     let mut life = Life::new();
     let (outer, inner) = (life.host.cgroup("/docker"), life.host.cgroup("/docker/a/web"));
-    let matched = [&inner, &outer].map(|cgroup| (cgroup.clone(), labelled(0, &name(cgroup))));
+    let matched = [&inner, &outer].map(|cgroup| (cgroup.clone(), labelled(0, cgroup, &name(cgroup))));
     life.table.reconcile(matched.to_vec(), life.now);
     assert_eq!(life.only_target().labels.container, "docker");
-    life.table.observe(inner.clone(), labelled(0, "web"), life.now);
+    life.table.observe(inner.clone(), labelled(0, &inner, "web"), life.now);
     assert_eq!(life.only_target().cgroups, [outer]);
     assert!(life.table.failures().is_empty());
 }
