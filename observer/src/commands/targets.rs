@@ -13,7 +13,11 @@ pub fn targets(out: &mut impl Write, config: &Config) -> anyhow::Result<()> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let settings = agent::target_settings(config);
     let proc_root = settings.proc_root.clone();
-    let remarks = |processes: &[u32]| nodejs::not_covered(&proc_root, processes);
+    let remarks = |processes: &[u32]| {
+        let mut remarks = nodejs::not_covered(&proc_root, processes);
+        remarks.extend(targets::socket_activated(&proc_root, processes));
+        remarks
+    };
     let text = runtime.block_on(targets::explain(settings, remarks))?;
     out.write_all(text.as_bytes())?;
     Ok(())

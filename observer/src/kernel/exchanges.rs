@@ -2,24 +2,19 @@
 //! A scrape reads it too, so that it shows what has ended until then.
 
 use std::{
+    future,
     os::fd::{AsRawFd, RawFd},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use anyhow::Context as _;
+use super::{
+    records::{Read, Records},
+    ring_loop, sys,
+};
 use aya::maps::{Map, MapData, RingBuf};
 use observer_ebpf::records::exchange::{
     EXCHANGE, Exchange, HEAD_BYTES, PATH_BYTES, REQUEST_AHEAD, RequestAhead, STREAM,
-};
-use tokio::{
-    io::unix::AsyncFd,
-    time::{self, MissedTickBehavior},
-};
-
-use super::{
-    records::{Read, Records},
-    sys,
 };
 
 /// How long records wait at the most while they are few.
@@ -81,21 +76,8 @@ impl ExchangeRing {
 
     /// Calls `drain`, which is to call [`ExchangeRing::drain`], whenever there is enough to read or a second is over.
     pub async fn run(self: Arc<Self>, drain: impl Fn() + Send) -> anyhow::Result<()> {
-        // SAFETY: the ring's map keeps its descriptor open, and one and the same, for as long as the ring lives.
-        let ring = unsafe { AsyncFd::register(Descriptor(self)) };
-        let ring = ring.context("cannot wait for the ring of exchanges")?;
-        let mut period = time::interval(PERIOD);
-        period.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                ready = ring.readable() => {
-                    let mut ready = ready.context("cannot wait for the ring of exchanges")?;
-                    drain();
-                    ready.clear_ready();
-                }
-                _ = period.tick() => drain(),
-            }
-        }
+        let never = future::pending();
+        ring_loop::read(Descriptor(self), "the ring of exchanges", Some(PERIOD), never, |_| drain()).await
     }
 }
 

@@ -19,6 +19,7 @@ pub mod probe;
 mod programs;
 mod records;
 mod ring;
+mod ring_loop;
 mod sys;
 mod uprobe_multi;
 mod walk;

@@ -17,9 +17,9 @@ use aya::{
     },
 };
 use observer_ebpf::records::runtime::{Process, Thread};
-use tokio::{io::unix::AsyncFd, sync::mpsc};
+use tokio::sync::mpsc;
 
-use super::{Kernel, load, memory, program, sys, take, take_hash_map};
+use super::{Kernel, load, memory, program, ring_loop, sys, take, take_hash_map};
 use crate::{
     nodejs::{Point, Probe, Probes},
     targets::TargetId,
@@ -77,22 +77,14 @@ impl StartedProcesses {
 
     /// Sends process ids until whoever listens is gone. One that does not fit is left to the next look.
     pub async fn run(self, started: mpsc::Sender<u32>) -> anyhow::Result<()> {
-        // SAFETY: the ring's map keeps its descriptor open, and one and the same, for as long as the ring lives.
-        let ring = unsafe { AsyncFd::register(self.0) };
-        let mut ring = ring.context("cannot wait for the ring of started processes")?;
-        while !started.is_closed() {
-            let mut ready = tokio::select! {
-                ready = ring.readable_mut() => ready.context("cannot wait for the ring of started processes")?,
-                () = started.closed() => return Ok(()),
-            };
-            while let Some(record) = ready.get_inner_mut().next() {
+        let drain = |ring: &mut RingBuf<MapData>| {
+            while let Some(record) = ring.next() {
                 if let Some(process) = record.first_chunk() {
                     started.try_send(u32::from_ne_bytes(*process)).ok();
                 }
             }
-            ready.clear_ready();
-        }
-        Ok(())
+        };
+        ring_loop::read(self.0, "the ring of started processes", None, started.closed(), drain).await
     }
 }
 

@@ -3,14 +3,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use aya::maps::{Map, MapData, RingBuf};
 use observer_ebpf::records::cgroup::{CGROUP_CREATED, CGROUP_REMOVED, CgroupRecord, PATH_BYTES};
-use tokio::{io::unix::AsyncFd, sync::mpsc};
+use tokio::sync::mpsc;
 
 use super::{
     records::{Read, Records},
-    sys,
+    ring_loop, sys,
 };
 use crate::targets::CgroupEvent;
 
@@ -33,16 +32,9 @@ impl RingReader {
     /// Reads until whoever listens is gone. A listener that lags is told that it missed something.
     pub async fn run(self, events: mpsc::Sender<CgroupEvent>) -> anyhow::Result<()> {
         let Self { ring, records } = self;
-        // SAFETY: the ring's map keeps its descriptor open, and one and the same, for as long as the ring lives.
-        let ring = unsafe { AsyncFd::register(ring) };
-        let mut ring = ring.context("cannot wait for the ring")?;
         let mut missed = false;
-        while !events.is_closed() {
-            let mut ready = tokio::select! {
-                ready = ring.readable_mut() => ready.context("cannot wait for the ring")?,
-                () = events.closed() => return Ok(()),
-            };
-            while let Some(record) = ready.get_inner_mut().next() {
+        let drain = |ring: &mut RingBuf<MapData>| {
+            while let Some(record) = ring.next() {
                 let event = decode(&record);
                 records.add(if event.is_some() { Read::Cgroup } else { Read::Unparsed }, 1);
                 if let Some(event) = event {
@@ -52,9 +44,8 @@ impl RingReader {
             if missed {
                 missed = events.try_send(CgroupEvent::Missed).is_err();
             }
-            ready.clear_ready();
-        }
-        Ok(())
+        };
+        ring_loop::read(ring, "the ring", None, events.closed(), drain).await
     }
 }
 

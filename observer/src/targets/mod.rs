@@ -1,6 +1,7 @@
 //! What is observed: a target is one workload (a container, a unit, a process) with its cgroups and labels.
 //! One file per source of targets; the inventory joins them and tells the kernel what to attach to.
 
+mod activation;
 mod apps;
 mod entry;
 mod explain;
@@ -25,6 +26,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+pub use activation::socket_activated;
 pub use explain::explain;
 pub use inventory::{Handle, Inventory};
 use selector::Selector;

@@ -23,6 +23,9 @@ const QUIET: Duration = Duration::from_mins(1);
 /// These listen on a container's published port in its stead, from outside of it, and only pass bytes on.
 const FORWARDERS: [&str; 2] = ["docker-proxy", "rootlessport"];
 
+/// Names of the init that hands sockets to units.
+const ACTIVATORS: [&str; 2] = ["systemd", "init"];
+
 /// Finds the processes that serve ports; remembers what costs too much to ask each time.
 #[derive(Debug)]
 pub(in crate::targets) struct Listeners {
@@ -67,13 +70,16 @@ impl Listeners {
             let wait = (now.duration_since(namespace.changed) / PATIENCE).min(QUIET);
             let recent = namespace.read.is_some_and(|read| read >= namespace.changed && now < read + wait);
             let intact = namespace.sockets.iter().all(|(inode, _)| self.still_owned(*inode));
-            if !(recent && intact) {
+            let read = !(recent && intact);
+            if read {
                 namespace.sockets = self.listening(&namespace.members);
                 namespace.read = Some(now);
             }
             for (inode, port) in &namespace.sockets {
                 sockets.insert(*inode, *port);
-                if !self.still_owned(*inode) {
+                // One that so far is held by an activator or a forwarder alone may have been handed to a server.
+                let served = || self.owners.get(inode).is_some_and(|owners| !self.serving(owners).is_empty());
+                if !self.still_owned(*inode) || read && !served() {
                     unowned.insert(*inode);
                     to_search.extend(&namespace.members);
                 }
@@ -154,17 +160,19 @@ impl Listeners {
         entries.filter_map(socket).collect()
     }
 
-    /// Those owners of a socket that serve it: no port forwarder, and not init where it holds the socket only to hand
-    /// it to a unit (socket activation).
+    /// Those owners of a socket that serve it: no port forwarder, and not systemd, which holds it for a unit that starts
+    /// with the first connection (socket activation) or has started.
     fn serving(&self, owners: &[(u32, u32)]) -> Vec<u32> {
         let processes: HashSet<u32> = owners.iter().map(|(pid, _)| *pid).collect();
-        let forwards = |pid: u32| {
-            let exe = executable(&self.proc_root, pid);
-            let name = exe.as_deref().and_then(Path::file_name);
-            name.is_some_and(|name| FORWARDERS.iter().any(|forwarder| name == *forwarder))
-        };
         let several = processes.len() > 1;
-        let serves = |pid: &u32| !(forwards(*pid) || several && *pid == 1);
+        let serves = |pid: &u32| {
+            let exe = executable(&self.proc_root, *pid);
+            let name = exe.as_deref().and_then(Path::file_name);
+            let is_one_of =
+                |names: &[&str]| name.is_some_and(|name| names.iter().any(|other| name == *other));
+            let activates = *pid == 1 && (several || is_one_of(&ACTIVATORS));
+            !activates && !is_one_of(&FORWARDERS)
+        };
         processes.into_iter().filter(serves).collect()
     }
 }

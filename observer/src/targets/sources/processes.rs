@@ -213,6 +213,25 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_systemd_holds_for_a_unit_names_the_unit_once_it_runs() {
+        let host = Host::new();
+        server(&host, 1, 1, 100, "/init.scope");
+        host.link(1, "exe", "/usr/lib/systemd/systemd");
+        host.sockets(1, "tcp", &[("00000000:0C8A", "0A", 100)]);
+        let mut scanner = scanner(&host, &["port:3210"]);
+        assert!(found(&mut scanner).is_empty(), "nobody serves it yet");
+        server(&host, 10, 1, 100, "/a.service");
+        host.sockets(10, "tcp", &[("00000000:0C8A", "0A", 100)]);
+        assert_eq!(found(&mut scanner), [(0, 10, "/a.service".to_owned())]);
+        // Where init is the server itself, as in a small machine, it is one.
+        let host = Host::new();
+        server(&host, 1, 1, 100, "/app");
+        host.link(1, "exe", "/usr/bin/node");
+        host.sockets(1, "tcp", &[("00000000:0C8A", "0A", 100)]);
+        assert_eq!(found(&mut self::scanner(&host, &["port:3210"])).len(), 1);
+    }
+
+    #[test]
     fn an_executable_matches_by_path_or_name_also_when_replaced() {
         let host = Host::new();
         for (pid, exe) in [(5, "/usr/bin/node"), (6, "/opt/node (deleted)"), (7, "/usr/bin/nodejs")] {
