@@ -1,0 +1,134 @@
+//! From a batch that differs to as little as still does: fewer conversations, one of them, its first turns, one turn; and
+//! which kinds differ alone. Each try has an agent of its own.
+
+use std::{
+    fmt::Write as _,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    compare::Comparison,
+    conversation::Mix,
+    run::{Batch, Stage, Variant},
+};
+
+/// Conversations of each kind alone.
+const OF_A_KIND: u64 = 50;
+
+/// A search.
+struct Search {
+    variant: Variant,
+    until: Instant,
+}
+
+/// What was found, in words, with the command that shows it again; takes not much longer than `limit`.
+pub fn narrow(variant: Variant, mix: Mix, batch: &Batch, limit: Duration) -> Result<String> {
+    let search = Search { variant, until: Instant::now() + limit };
+    let mut text = format!("{variant}, conversations {:?}:\n{}\n", batch.numbers, batch.comparison);
+    let Some(again) = search.differs(mix, batch.numbers.clone())? else {
+        writeln!(text, "played again to another agent they are equal")?;
+        return Ok(text);
+    };
+    let (numbers, found) = search.fewer(mix, batch.numbers.clone(), again)?;
+    let (mix, found) = if numbers.end - numbers.start == 1 {
+        search.shorter(mix, numbers.start, found)?
+    } else {
+        (mix, found)
+    };
+    writeln!(text, "as little as was found to differ: {}\n{found}", command(variant, mix, &numbers))?;
+    if numbers.end - numbers.start == 1 {
+        for turn in mix.conversation(numbers.start).turns {
+            writeln!(text, "  {turn}")?;
+        }
+    }
+    let alone = search.alone(mix)?;
+    writeln!(
+        text,
+        "kinds that differ alone: {}",
+        if alone.is_empty() { "none".to_owned() } else { alone.join(", ") }
+    )?;
+    Ok(text)
+}
+
+/// What makes these conversations again.
+fn command(variant: Variant, mix: Mix, numbers: &Range<u64>) -> String {
+    let mut command = format!(
+        "cargo xtask random --variant {variant} --seed {} --kinds {} --first {} --connections {}",
+        mix.seed,
+        mix.kinds,
+        numbers.start,
+        numbers.end - numbers.start
+    );
+    if mix.turns.0 > 0 {
+        let _ = write!(command, " --skip {}", mix.turns.0);
+    }
+    if mix.turns.1 < usize::MAX {
+        let _ = write!(command, " --turns {}", mix.turns.1);
+    }
+    command
+}
+
+impl Search {
+    /// Whether these conversations differ, and there was time to see it.
+    fn differs(&self, mix: Mix, numbers: Range<u64>) -> Result<Option<Comparison>> {
+        if Instant::now() > self.until {
+            return Ok(None);
+        }
+        let stage = Stage::new(self.variant)?;
+        let comparison = stage.batch(mix, numbers)?.comparison;
+        stage.end()?;
+        Ok((!comparison.is_equal()).then_some(comparison))
+    }
+
+    /// Halves of these conversations, as long as one of both differs.
+    fn fewer(
+        &self,
+        mix: Mix,
+        mut numbers: Range<u64>,
+        mut found: Comparison,
+    ) -> Result<(Range<u64>, Comparison)> {
+        'halves: while numbers.end - numbers.start > 1 {
+            let middle = numbers.start.midpoint(numbers.end);
+            for half in [numbers.start..middle, middle..numbers.end] {
+                if let Some(comparison) = self.differs(mix, half.clone())? {
+                    (numbers, found) = (half, comparison);
+                    continue 'halves;
+                }
+            }
+            break;
+        }
+        Ok((numbers, found))
+    }
+
+    /// The fewest first turns of a conversation that differ, and of them the last alone, where that does.
+    fn shorter(&self, mix: Mix, number: u64, mut found: Comparison) -> Result<(Mix, Comparison)> {
+        let (mut equal, mut different) = (0, mix.conversation(number).turns.len());
+        while equal + 1 < different {
+            let middle = usize::midpoint(equal, different);
+            match self.differs(Mix { turns: (0, middle), ..mix }, number..number + 1)? {
+                Some(comparison) => (different, found) = (middle, comparison),
+                None => equal = middle,
+            }
+        }
+        let first = Mix { turns: (0, different), ..mix };
+        let last = Mix { turns: (different - 1, different), ..mix };
+        Ok(match self.differs(last, number..number + 1)? {
+            Some(comparison) => (last, comparison),
+            None => (first, found),
+        })
+    }
+
+    /// Names of the kinds that differ when there is nothing else.
+    fn alone(&self, mix: Mix) -> Result<Vec<&'static str>> {
+        let mut names = Vec::new();
+        for (kind, kinds) in mix.kinds.each() {
+            if self.differs(Mix::new(mix.seed, kinds), 0..OF_A_KIND)?.is_some() {
+                names.push(kind.name());
+            }
+        }
+        Ok(names)
+    }
+}
