@@ -22,9 +22,6 @@ use tests::{
 };
 use tokio::{net::TcpListener, runtime::Builder};
 
-/// How long a difference is narrowed down.
-const NARROWED_WITHIN: Duration = Duration::from_mins(5);
-
 /// Random exchanges.
 #[derive(Parser)]
 struct Arguments {
@@ -99,6 +96,9 @@ struct Run {
     /// So many conversations, in place of a number of exchanges.
     #[arg(long, value_name = "N")]
     connections: Option<u64>,
+    /// For how many seconds a difference is narrowed down.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    narrow: u64,
 }
 
 impl From<&MixArguments> for Mix {
@@ -166,8 +166,8 @@ fn play(arguments: &Run) -> Result<()> {
         for batch in &outcome.different {
             different += 1;
             println!("{}", batch.comparison);
-            if batch.numbers.end - batch.numbers.start > 1 {
-                println!("{}", narrow(variant, mix, batch, NARROWED_WITHIN)?);
+            if arguments.narrow > 0 {
+                println!("{}", narrow(variant, mix, batch, Duration::from_secs(arguments.narrow))?);
             }
         }
     }

@@ -32,6 +32,8 @@ pub struct Comparison {
     pub figures: usize,
     /// Exchanges that the agent says are missing in its counts.
     pub lost: u64,
+    /// All records that were lost, by kind and reason.
+    losses: Vec<String>,
 }
 
 impl Comparison {
@@ -64,7 +66,7 @@ impl Comparison {
         } else {
             also("exchanges lost", 0, lost);
         }
-        Self { differences, figures, lost }
+        Self { differences, figures, lost, losses: losses([before, after]) }
     }
 
     /// Whether nothing differs.
@@ -180,6 +182,17 @@ fn lost(metrics: &Metrics) -> u64 {
     metrics.count("observer_records_lost_total", &[("kind", "exchange")])
 }
 
+/// What was lost in between, of every kind.
+fn losses([before, after]: [&Metrics; 2]) -> Vec<String> {
+    let series = after.matching("observer_records_lost_total", &[]).map(|(series, now)| {
+        let labels: Vec<(&str, &str)> =
+            series.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let values: Vec<&str> = labels.iter().map(|(_, value)| *value).collect();
+        (values.join(" "), now - before.sum(&series.name, &labels))
+    });
+    series.filter(|(_, count)| *count > 0.5).map(|(what, count)| format!("{what} {count}")).collect()
+}
+
 /// All exchanges that are in the counts.
 fn counted(metrics: &Metrics, target: Side) -> u64 {
     match target {
@@ -202,7 +215,7 @@ impl fmt::Display for Comparison {
             writeln!(formatter, "{what:<70} {known:>12} {seen:>12}")?;
         }
         let count = self.differences.len();
-        write!(formatter, "{count} of {} figures differ, {} exchanges lost", self.figures, self.lost)
+        write!(formatter, "{count} of {} figures differ; lost: [{}]", self.figures, self.losses.join(", "))
     }
 }
 

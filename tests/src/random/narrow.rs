@@ -18,20 +18,28 @@ use super::{
 /// Conversations of each kind alone.
 const OF_A_KIND: u64 = 50;
 
+/// How often conversations are played that may differ: some faults are a matter of luck.
+const TRIES: u32 = 3;
+
 /// A search.
 struct Search {
     variant: Variant,
     until: Instant,
+    tries: u32,
 }
 
 /// What was found, in words, with the command that shows it again; takes not much longer than `limit`.
 pub fn narrow(variant: Variant, mix: Mix, batch: &Batch, limit: Duration) -> Result<String> {
-    let search = Search { variant, until: Instant::now() + limit };
+    let mut search = Search { variant, until: Instant::now() + limit, tries: TRIES };
     let mut text = format!("{variant}, conversations {:?}:\n{}\n", batch.numbers, batch.comparison);
     let Some(again) = search.differs(mix, batch.numbers.clone())? else {
-        writeln!(text, "played again to another agent they are equal")?;
+        writeln!(text, "played to {TRIES} other agents they are equal")?;
         return Ok(text);
     };
+    // What differs at once will always do so.
+    if search.differs_at_once(mix, batch.numbers.clone())? {
+        search.tries = 1;
+    }
     let (numbers, found) = search.fewer(mix, batch.numbers.clone(), again)?;
     let (mix, found) = if numbers.end - numbers.start == 1 {
         search.shorter(mix, numbers.start, found)?
@@ -56,7 +64,7 @@ pub fn narrow(variant: Variant, mix: Mix, batch: &Batch, limit: Duration) -> Res
 /// What makes these conversations again.
 fn command(variant: Variant, mix: Mix, numbers: &Range<u64>) -> String {
     let mut command = format!(
-        "cargo xtask random --variant {variant} --seed {} --kinds {} --first {} --connections {}",
+        "cargo xtask random --seed {} -- --variant {variant} --kinds {} --first {} --connections {}",
         mix.seed,
         mix.kinds,
         numbers.start,
@@ -74,13 +82,27 @@ fn command(variant: Variant, mix: Mix, numbers: &Range<u64>) -> String {
 impl Search {
     /// Whether these conversations differ, and there was time to see it.
     fn differs(&self, mix: Mix, numbers: Range<u64>) -> Result<Option<Comparison>> {
-        if Instant::now() > self.until {
-            return Ok(None);
+        for _ in 0..self.tries {
+            if Instant::now() > self.until {
+                break;
+            }
+            let comparison = self.compare(mix, numbers.clone())?;
+            if !comparison.is_equal() {
+                return Ok(Some(comparison));
+            }
         }
+        Ok(None)
+    }
+
+    fn differs_at_once(&self, mix: Mix, numbers: Range<u64>) -> Result<bool> {
+        Ok(!self.compare(mix, numbers)?.is_equal())
+    }
+
+    fn compare(&self, mix: Mix, numbers: Range<u64>) -> Result<Comparison> {
         let stage = Stage::new(self.variant)?;
         let comparison = stage.batch(mix, numbers)?.comparison;
         stage.end()?;
-        Ok((!comparison.is_equal()).then_some(comparison))
+        Ok(comparison)
     }
 
     /// Halves of these conversations, as long as one of both differs.

@@ -28,7 +28,7 @@ const NUMBER: &[u8] = b"?c=";
 const NAMED_WITHIN: usize = 4096;
 
 /// How long a first request may take.
-const ASKED_WITHIN: Duration = Duration::from_secs(60);
+const ASKED_WITHIN: Duration = Duration::from_mins(1);
 
 /// What the cuts of the server's writes are made from, beside those of the client's.
 const OF_SERVER: u64 = 0x5eed;

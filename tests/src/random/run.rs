@@ -169,7 +169,7 @@ impl Stage {
         let port: u16 = target.wait_for("port", STARTED_WITHIN, port)?;
         let asking = parties::ask(SocketAddr::new(host, port), mix, numbers, self.at_once());
         let asked = self.play(self.runtime.spawn(asking));
-        self.agreed(asked, target)
+        agreed(asked, target)
     }
 
     fn target_asks(&self, mix: Mix, numbers: Range<u64>) -> Result<Tally> {
@@ -186,7 +186,7 @@ impl Stage {
         let serving = self.runtime.spawn(parties::serve(listener, mix, numbers.end - numbers.start));
         let target = Background::start(&mut command)?;
         let served = self.play(serving);
-        self.agreed(served, target)
+        agreed(served, target)
     }
 
     /// This package's program that is the target, in its cgroup and on its side of the wire.
@@ -215,26 +215,25 @@ impl Stage {
             played.context("it takes too long")?.context("our side panicked")?
         })
     }
+}
 
-    /// What both sides say, which must be the same.
-    fn agreed(&self, ours: Result<Tally>, target: Background) -> Result<Tally> {
-        // A target whose other side has failed would wait in vain.
-        let limit = if ours.is_ok() { STARTED_WITHIN } else { Duration::from_secs(1) };
-        let theirs = target.finish(limit).and_then(|ended| {
-            let line = ended.output.lines().find_map(|line| line.strip_prefix("tally "));
-            let line =
-                line.with_context(|| format!("the target ({}) wrote: {}", ended.status, ended.output))?;
-            serde_json::from_str::<Tally>(line).context("not a tally")
-        });
-        match (ours, theirs) {
-            (Ok(ours), Ok(theirs)) => {
-                ensure!(ours == theirs, "both sides have played to the end, and tell different things");
-                Ok(ours)
-            }
-            (Ok(_), Err(theirs)) => Err(theirs),
-            (Err(ours), Ok(_)) => Err(ours),
-            (Err(ours), Err(theirs)) => Err(anyhow!("{ours:#}; {theirs:#}")),
+/// What both sides say, which must be the same.
+fn agreed(ours: Result<Tally>, target: Background) -> Result<Tally> {
+    // A target whose other side has failed would wait in vain.
+    let limit = if ours.is_ok() { STARTED_WITHIN } else { Duration::from_secs(1) };
+    let theirs = target.finish(limit).and_then(|ended| {
+        let line = ended.output.lines().find_map(|line| line.strip_prefix("tally "));
+        let line = line.with_context(|| format!("the target ({}) wrote: {}", ended.status, ended.output))?;
+        serde_json::from_str::<Tally>(line).context("not a tally")
+    });
+    match (ours, theirs) {
+        (Ok(ours), Ok(theirs)) => {
+            ensure!(ours == theirs, "both sides have played to the end, and tell different things");
+            Ok(ours)
         }
+        (Ok(_), Err(theirs)) => Err(theirs),
+        (Err(ours), Ok(_)) => Err(ours),
+        (Err(ours), Err(theirs)) => Err(anyhow!("{ours:#}; {theirs:#}")),
     }
 }
 

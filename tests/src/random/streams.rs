@@ -63,7 +63,7 @@ fn fill(exchange: &mut Exchange, lines: bool, corners: bool, builder: &mut Build
 fn encode(exchange: &mut Exchange, builder: &mut Builder) {
     exchange.response_fields.push(("Content-Encoding", "gzip".to_owned()));
     for part in &mut exchange.answered.parts {
-        part.iter_mut().for_each(|byte| *byte = builder.rng.u8(..));
+        builder.rng.fill(part);
     }
     if let Some(stream) = &mut exchange.stream {
         stream.events = exchange.answered.parts.len() as u64;

@@ -68,7 +68,9 @@ impl Tally {
 impl From<Vec<(Cell, Counts)>> for Tally {
     fn from(cells: Vec<(Cell, Counts)>) -> Self {
         let mut tally = Self::default();
-        cells.into_iter().for_each(|(cell, counts)| tally.enter(cell, counts));
+        for (cell, counts) in cells {
+            tally.enter(cell, counts);
+        }
         tally
     }
 }

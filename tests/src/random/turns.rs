@@ -302,7 +302,9 @@ fn half_close(builder: &mut Builder) {
     }
     let asked = builder.client.bytes.len();
     let pause = Duration::from_millis(builder.rng.u64(0..20));
-    answers.iter().for_each(|answer| builder.server.say(answer, asked, pause));
+    for answer in answers {
+        builder.server.say(&answer, asked, pause);
+    }
     builder.tell(Kind::HalfClose, &format!("{count} requests, answered {pause:?} behind the client's FIN"));
     builder.over(End::Received(from), End::Received(asked));
 }
