@@ -193,7 +193,9 @@ fn blanks(spelling: Spelling, bytes: &mut Vec<u8>, rng: &mut Rng) {
     match spelling.blanks {
         0 => bytes.push(b' '),
         most => {
-            (0..rng.usize(0..=most)).for_each(|_| bytes.push(if rng.u8(0..4) == 0 { b'\t' } else { b' ' }))
+            for _ in 0..rng.usize(0..=most) {
+                bytes.push(if rng.u8(0..4) == 0 { b'\t' } else { b' ' });
+            }
         }
     }
 }

@@ -130,11 +130,11 @@ fn frame(builder: &mut Builder, first: u8, masked: bool, payload: &[u8], bytes: 
     match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
         (Ok(length @ ..126), _) => bytes.push(mask_bit | length),
         (_, Ok(length)) => {
-            bytes.push(mask_bit | 126);
+            bytes.push(mask_bit + 126);
             bytes.extend(length.to_be_bytes());
         }
         _ => {
-            bytes.push(mask_bit | 127);
+            bytes.push(mask_bit + 127);
             bytes.extend((payload.len() as u64).to_be_bytes());
         }
     }
