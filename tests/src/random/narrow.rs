@@ -12,6 +12,7 @@ use anyhow::Result;
 use super::{
     compare::Comparison,
     conversation::Mix,
+    kinds::Kinds,
     run::{Batch, Stage, Variant},
 };
 
@@ -53,11 +54,11 @@ pub fn narrow(variant: Variant, mix: Mix, batch: &Batch, limit: Duration) -> Res
         }
     }
     let alone = search.alone(mix)?;
-    writeln!(
-        text,
-        "kinds that differ alone: {}",
-        if alone.is_empty() { "none".to_owned() } else { alone.join(", ") }
-    )?;
+    if alone.is_empty() {
+        writeln!(text, "no kind differs alone; together do: {}", search.together(mix)?)?;
+    } else {
+        writeln!(text, "kinds that differ alone: {}", alone.join(", "))?;
+    }
     Ok(text)
 }
 
@@ -152,5 +153,34 @@ impl Search {
             }
         }
         Ok(names)
+    }
+
+    /// As few kinds as differ together: each is taken away if the others differ without it.
+    fn together(&self, mix: Mix) -> Result<Kinds> {
+        let mut fewest = mix.kinds;
+        for (kind, _) in mix.kinds.each() {
+            let fewer = fewest.without(kind);
+            if fewer.each().next().is_some()
+                && self.differs(Mix::new(mix.seed, fewer), 0..OF_A_KIND)?.is_some()
+            {
+                fewest = fewer;
+            }
+        }
+        Ok(fewest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_says_all_that_makes_the_same_again() {
+        let whole = Mix::new(7, "plain,flood=2".parse().unwrap());
+        let text = "cargo xtask random --seed 7 -- --variant client-wire --kinds plain=30,flood=2 --first 3 --connections 1";
+        let variant: Variant = "client-wire".parse().unwrap();
+        assert_eq!(command(variant, whole, &(3..4)), text);
+        let turn = Mix { turns: (4, 5), ..whole };
+        assert_eq!(command(variant, turn, &(3..4)), format!("{text} --skip 4 --turns 5"));
     }
 }
