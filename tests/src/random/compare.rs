@@ -45,7 +45,8 @@ impl Comparison {
         let of = |figures: &Figures, what: &str| figures.get(what).copied().unwrap_or_default();
         let lost = lost(after) - lost(before);
         let keys: BTreeSet<&String> = known.keys().chain(now.keys()).collect();
-        let figures = keys.len();
+        // Those of the metrics, two that are to be 0 afterwards, and what was lost.
+        let figures = keys.len() + 3;
         let rows = keys.into_iter().map(|what| Row {
             what: what.clone(),
             known: of(&known, what),
