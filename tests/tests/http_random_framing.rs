@@ -5,13 +5,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Result, ensure};
 use fastrand::Rng;
-use observer_ebpf::http::{
-    exchange::{Body, Exchange, METHODS, Outcome},
+use observer_ebpf::{
     host::{Connection, Record, path},
+    records::exchange::{Body, Exchange, METHODS, Outcome},
 };
 use tests::random::{
     conversation::Mix,
-    flow::{End, Flow, Writes},
+    flow::{CLOSED, End, Flow, Writes},
     kinds::Kinds,
     tally::{Cell, Counts, Tally},
 };
@@ -96,7 +96,7 @@ fn frame(mix: Mix, number: u64, way: Way) -> Result<Connection> {
     let (mut coming, mut now, mut fin_came): (Vec<Coming>, u64, bool) = (Vec::new(), 1, false);
     loop {
         now += 1;
-        let passed = parties[own].sent;
+        let passed = if parties[own].closed { CLOSED } else { parties[own].sent };
         let mut acted = false;
         if let Some((from, to)) = parties[other].next(passed) {
             acted = true;
@@ -132,7 +132,7 @@ fn frame(mix: Mix, number: u64, way: Way) -> Result<Connection> {
                 break;
             }
         }
-        if let Some((from, to)) = parties[own].next(come) {
+        if let Some((from, to)) = parties[own].next(if fin_came { CLOSED } else { come }) {
             acted = true;
             for from in (from..to).step_by(longest) {
                 let segment = &parties[own].flow.bytes[from..to.min(from + longest)];
@@ -186,11 +186,14 @@ fn tally(connection: &Connection) -> Tally {
             }
             Record::Exchange(exchange) => exchange,
         };
-        let (method, path) = match ahead.remove(&exchange.index) {
-            Some(request) => (request.method, path(&request.path, request.path_length)),
-            None => (exchange.method, path(&exchange.path, exchange.path_length)),
-        };
-        enter(&mut tally, exchange, METHODS[usize::from(method)], &path);
+        // Those behind one that ended with its connection have no record of their own.
+        for exchange in exchange.and_unanswered() {
+            let (method, path) = match ahead.remove(&exchange.index) {
+                Some(request) => (request.method, path(&request.path, request.path_length)),
+                None => (exchange.method, path(&exchange.path, exchange.path_length)),
+            };
+            enter(&mut tally, &exchange, METHODS[usize::from(method)], &path);
+        }
     }
     tally
 }
@@ -231,8 +234,11 @@ fn differences(kinds: Kinds, way: Way) -> Result<Vec<String>> {
     for number in 0..CONVERSATIONS {
         let (known, connection) = (known(mix, number), frame(mix, number, way)?);
         let (seen, lost) = (tally(&connection), u64::from(connection.lost()));
-        let mut differ =
-            |what: String| wrong.push(format!("{way:?}, conversation {number} of {kinds}: {what}"));
+        let conversation = mix.conversation(number);
+        let cuts = [conversation.client.cut, conversation.server.cut];
+        let mut differ = |what: String| {
+            wrong.push(format!("{way:?}, conversation {number} of {kinds}, cut {cuts:?}: {what}"));
+        };
         if known.exchanges() != seen.exchanges() + lost || (way.disturbed == 0 && lost > 0) {
             differ(format!("{} asked, {} counted, {lost} lost", known.exchanges(), seen.exchanges()));
         }

@@ -11,6 +11,9 @@ const SMALL_WRITES: usize = 2000;
 /// The most bytes that are written at once.
 const LARGE_WRITE: usize = 1 << 17;
 
+/// As a number of bytes of the other side: all of them, and that it has closed.
+pub const CLOSED: usize = usize::MAX;
+
 /// One direction of a connection.
 #[derive(Clone, Debug, Default)]
 pub struct Flow {
@@ -29,7 +32,7 @@ pub struct Flow {
 pub struct Wait {
     /// Before which of its bytes.
     pub at: usize,
-    /// Until so many bytes of the other side are there.
+    /// Until so many bytes of the other side are there, or [`CLOSED`].
     pub received: usize,
     /// And for so long.
     pub pause: Duration,

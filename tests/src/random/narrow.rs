@@ -49,7 +49,9 @@ pub fn narrow(variant: Variant, mix: Mix, batch: &Batch, limit: Duration) -> Res
     };
     writeln!(text, "as little as was found to differ: {}\n{found}", command(variant, mix, &numbers))?;
     if numbers.end - numbers.start == 1 {
-        for turn in mix.conversation(numbers.start).turns {
+        let conversation = mix.conversation(numbers.start);
+        writeln!(text, "  cut {:?}, {:?}", conversation.client.cut, conversation.server.cut)?;
+        for turn in conversation.turns {
             writeln!(text, "  {turn}")?;
         }
     }

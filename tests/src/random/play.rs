@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::flow::{End, Flow, Writes};
+use super::flow::{CLOSED, End, Flow, Writes};
 
 /// How long a connection may take, on a busy machine and over a wire that loses packets.
 const PLAYED_WITHIN: Duration = Duration::from_secs(90);
@@ -27,6 +27,12 @@ const READ: usize = 1 << 17;
 struct Progress {
     received: usize,
     closed: bool,
+}
+
+impl Progress {
+    fn is_behind(&self, bytes: usize) -> bool {
+        if bytes == CLOSED { self.closed } else { self.received >= bytes }
+    }
 }
 
 /// Plays `own` against a side that plays `other`, of which the bytes in `before` are there; `seed` says how `own` is cut.
@@ -84,13 +90,13 @@ async fn write(
         // What has come meanwhile is not waited for once more, so that all of it may go in one write.
         let mut ready = flow.bytes.len();
         while let Some(wait) = waits.peek() {
-            let has_come = progress.borrow().received >= wait.received;
+            let has_come = progress.borrow().is_behind(wait.received);
             if wait.at > sent && !(has_come && wait.pause.is_zero()) {
                 ready = wait.at;
                 break;
             }
             if wait.at <= sent {
-                reached(&mut progress, |progress| progress.received >= wait.received).await?;
+                reached(&mut progress, |progress| progress.is_behind(wait.received)).await?;
                 sleep_for(wait.pause).await;
             }
             waits.next();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{
     conversation::Builder,
     exchange::{ALL_METHODS, Exchange, METHODS},
-    flow::End,
+    flow::{CLOSED, End},
     kinds::Kind,
     message::{Body, Content, Decoration, Framing, Spelling},
     streams, websocket,
@@ -277,7 +277,8 @@ fn until_close(builder: &mut Builder) {
     builder.over(End::Other, End::Received(builder.client.bytes.len()));
 }
 
-/// Some requests, after which the client closes its direction at once; the answers come while it is closed.
+/// Some requests, after which the client closes its direction at once; the server reads to that end and answers then: before
+/// it, nobody could tell such a client from one that leaves.
 fn half_close(builder: &mut Builder) {
     let from = builder.server.bytes.len();
     let count = if builder.rng.bool() { 1 } else { builder.rng.usize(1..4) };
@@ -303,7 +304,7 @@ fn half_close(builder: &mut Builder) {
     let asked = builder.client.bytes.len();
     let pause = Duration::from_millis(builder.rng.u64(0..20));
     for answer in answers {
-        builder.server.say(&answer, asked, pause);
+        builder.server.say(&answer, CLOSED, pause);
     }
     builder.tell(Kind::HalfClose, &format!("{count} requests, answered {pause:?} behind the client's FIN"));
     builder.over(End::Received(from), End::Received(asked));
