@@ -23,6 +23,7 @@ pub mod pools;
 pub mod process;
 pub mod prometheus;
 pub mod puppet;
+pub mod random;
 pub mod sleeper;
 pub mod soak;
 pub mod streams;
