@@ -1,0 +1,84 @@
+//! Payload that passes twice: `observer_l7_bytes_total` has every byte once, as the connections' own counts have.
+//! On wires that double frames or lose them, and under a load of both directions at once.
+
+use anyhow::{Result, anyhow, ensure};
+use tests::{
+    corners::{
+        actor::Manner,
+        case::{Case, Role},
+        expected::Expected,
+        link::Link,
+        said::{CHUNKED, LAST, UPGRADED, chunk, get, goodbye, messages, upgrade},
+        stage::{Place, Stage},
+    },
+    http::dialog::{
+        Deed, Dialog,
+        Side::{Client, Server},
+    },
+};
+
+/// Bytes of a body.
+const BYTES: u64 = 100_000;
+/// Connections of each kind.
+const CONNECTIONS: u64 = 4;
+
+/// Long bodies both ways, by length and in chunks, and a few small ones.
+fn case(role: Role) -> Case {
+    let route = format!("/{}-once", role.word());
+    let upload = Dialog::default()
+        .client(format!("POST {route} HTTP/1.1\r\nHost: corner\r\nContent-Length: {BYTES}\r\n\r\n"))
+        .act(Client, Deed::Fill(BYTES))
+        .server(format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n"))
+        .act(Server, Deed::Fill(BYTES));
+    let small = Dialog::default().client(get(&route)).server([CHUNKED, &chunk("hello"), LAST].concat());
+    let dialog = (0..5).fold(upload, |dialog, _| dialog.then(small.clone())).closed_by(Client);
+    let expected = Expected::nothing()
+        .requests(role, "POST", &route, 200, CONNECTIONS)
+        .requests(role, "GET", &route, 200, 5 * CONNECTIONS)
+        .l7_bytes("http", CONNECTIONS * dialog.bytes());
+    role.case(route, dialog, expected).at_once(usize::try_from(CONNECTIONS).unwrap_or_default())
+}
+
+/// Plays both roles on such a wire.
+fn on(what: &str) -> Result<()> {
+    let stage = Stage::at(Place::Link(Link::create(what, 1500)?))?;
+    let expected = stage.play(Role::BOTH.map(case).to_vec(), Manner::Usual)?;
+    let Place::Link(link) = stage.place() else { return Err(anyhow!("the stage has a wire")) };
+    ensure!(link.done() > 50, "only {} frames were disturbed", link.done());
+    stage.expect(expected)?;
+    stage.end()
+}
+
+#[test]
+fn bytes_of_frames_that_come_twice_count_once() -> Result<()> {
+    on("twice")
+}
+
+#[test]
+fn bytes_that_are_sent_again_count_once() -> Result<()> {
+    on("lose:20")
+}
+
+#[test]
+fn no_byte_is_missing_where_both_directions_count_at_once() -> Result<()> {
+    const SESSIONS: u64 = 6;
+    const BURSTS: u64 = 300;
+    let route = "/both-at-once";
+    let dialog = Dialog::default().client(upgrade(route)).server(UPGRADED);
+    let dialog = (0..BURSTS)
+        .fold(dialog, |dialog, _| dialog.client(messages(3, 50, true)).server(messages(3, 50, false)))
+        .client(goodbye(true))
+        .server(goodbye(false))
+        .closed_by(Client);
+    let heads = (upgrade(route).len() + UPGRADED.len()) as u64;
+    let frames = dialog.bytes() - heads;
+    let expected = Expected::nothing()
+        .streams("websocket", route, 101, "completed", SESSIONS)
+        .messages("websocket", route, SESSIONS * BURSTS * 3, SESSIONS * BURSTS * 3)
+        .l7_bytes("websocket", SESSIONS * frames)
+        .l7_bytes("http", SESSIONS * heads);
+    let case = Case::served(route, dialog, expected).at_once(usize::try_from(SESSIONS)?);
+    let stage = Stage::at(Place::Link(Link::create("plain", 1500)?))?;
+    stage.check(vec![case])?;
+    stage.end()
+}
