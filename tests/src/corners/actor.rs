@@ -2,7 +2,7 @@
 //! Each order comes on a connection of its own to a socket in the file system, which any network namespace reaches.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     os::{
         fd::OwnedFd,
@@ -58,6 +58,9 @@ pub enum Order {
     Call(SocketAddr, Manner, Dialog),
     /// Connect one socket to one after another, and play the client on each; between them it is disconnected.
     Reconnect(Vec<SocketAddr>, Dialog),
+    /// Listen on a port of this address and accept so many connections; say a byte on each when so many have come on it,
+    /// and keep all until the order is taken back.
+    Keep(SocketAddr, usize, usize),
     /// Listen on a port of this address, accept so many connections and close each at once.
     Shut(SocketAddr, usize),
     /// Connect so often and close each at once.
@@ -114,6 +117,17 @@ pub fn serve(listener: &TcpListener, dialogs: &[Dialog]) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// So many connections, one after another.
+fn keep(listener: &TcpListener, count: usize, bytes: usize) -> Result<Vec<TcpStream>> {
+    let accept = |_| -> Result<TcpStream> {
+        let (mut stream, _) = listener.accept().context("cannot accept")?;
+        stream.read_exact(&mut vec![0; bytes]).context("cannot read")?;
+        stream.write_all(b"k").context("cannot answer")?;
+        Ok(stream)
+    };
+    (0..count).map(accept).collect()
 }
 
 /// One socket, connected to one after another.
@@ -187,6 +201,11 @@ impl Ordered {
         self.line()?.parse().context("the actor gave no address")
     }
 
+    /// Waits until all connections are there that are to be kept; they are kept as long as this is.
+    pub fn kept(&mut self) -> Result<()> {
+        self.line().map(drop)
+    }
+
     /// Waits until it is carried out.
     pub fn wait(mut self) -> Result<()> {
         self.line().map(drop)
@@ -228,6 +247,16 @@ fn carry_out(line: &str, answers: &mut UnixStream) -> Result<()> {
         Order::Serve(address, manner, dialogs) => serve(&listen(address, manner)?, &dialogs),
         Order::Call(address, manner, dialog) => call(address, manner, &dialog),
         Order::Reconnect(addresses, dialog) => reconnect(&addresses, &dialog),
+        Order::Keep(address, count, bytes) => {
+            let listener = listen(address, Manner::Usual)?;
+            let kept = keep(&listener, count, bytes)?;
+            writeln!(answers, "done ")?;
+            // The end of the order's connection.
+            answers.read_to_end(&mut Vec::new())?;
+            // The listener last: by it is told which end accepted.
+            drop((kept, listener));
+            Ok(())
+        }
         Order::Shut(address, count) => {
             let listener = listen(address, Manner::Usual)?;
             (0..count).try_for_each(|_| listener.accept().map(drop)).context("cannot accept")

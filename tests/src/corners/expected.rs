@@ -162,10 +162,12 @@ impl Expected {
         self.and_exactly(Term::new("chat_tcp_connections", [("direction", direction)]), count)
     }
 
-    /// Payload bytes that were taken for this protocol.
+    /// Payload bytes that were taken for any of these protocols.
     #[must_use]
-    pub fn l7_bytes(self, protocol: &str, count: u64) -> Self {
-        self.and_exactly(Term::new("observer_l7_bytes_total", [("protocol", protocol)]), count)
+    pub fn l7_bytes(self, protocols: &[&str], count: u64) -> Self {
+        let term = |protocol: &&str| Term::new("observer_l7_bytes_total", [("protocol", *protocol)]);
+        let terms = protocols.iter().map(term).collect();
+        self.and_between(terms, count as f64, count as f64)
     }
 
     /// Exchanges that are missing in the counts and said to be.

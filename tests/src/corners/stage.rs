@@ -129,10 +129,25 @@ impl Stage {
 
     /// Plays them all at once to their ends; what is expected of all of them.
     pub fn play(&self, cases: Vec<Case>, manner: Manner) -> Result<Expected> {
+        self.play_at(cases, manner, |side| self.place.address(side))
+    }
+
+    /// The same with listeners at addresses that are not the usual ones of this place.
+    pub fn play_at(
+        &self,
+        cases: Vec<Case>,
+        manner: Manner,
+        address: impl Fn(Side) -> SocketAddr + Sync,
+    ) -> Result<Expected> {
+        let address = &address;
         thread::scope(|scope| {
             let playing: Vec<_> = cases
                 .iter()
-                .map(|case| scope.spawn(|| self.play_one(case, manner).with_context(|| case.name.clone())))
+                .map(|case| {
+                    scope.spawn(move || {
+                        self.play_one(case, manner, address(case.target)).with_context(|| case.name.clone())
+                    })
+                })
                 .collect();
             playing
                 .into_iter()
@@ -141,10 +156,10 @@ impl Stage {
         Ok(cases.into_iter().fold(Expected::nothing(), |all, case| all.and(case.expected)))
     }
 
-    fn play_one(&self, case: &Case, manner: Manner) -> Result<()> {
+    fn play_one(&self, case: &Case, manner: Manner, address: SocketAddr) -> Result<()> {
         match case.target {
-            Side::Server => self.served(&case.dialogs, self.place.address(Side::Server), manner),
-            Side::Client => self.called(&case.dialogs, self.place.address(Side::Client), manner),
+            Side::Server => self.served(&case.dialogs, address, manner),
+            Side::Client => self.called(&case.dialogs, address, manner),
         }
     }
 

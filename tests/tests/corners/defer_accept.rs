@@ -11,15 +11,19 @@ use std::{
 use anyhow::{Context as _, Result, anyhow, ensure};
 use tests::{
     corners::{
+        actor::Manner,
         case::{Case, Role},
         expected::Expected,
         link::Link,
-        said::{answered, get, posted},
+        said::{LAST, answered, chunk, get, posted},
         stage::{Place, Stage},
     },
     http::dialog::{Dialog, Side::Client},
     process::{Background, PATIENCE},
 };
+
+/// Bytes of a chunk.
+const PIECE: usize = 1000;
 
 /// Bytes of a body, in one write with its head.
 const SIZES: [(&str, usize); 8] = [
@@ -33,16 +37,30 @@ const SIZES: [(&str, usize); 8] = [
     ("several", 200_000),
 ];
 
-fn request(route: &str, bytes: usize) -> String {
-    posted(route, &format!("Content-Length: {bytes}\r\n"), &"x".repeat(bytes))
+/// How a body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length,
+    Chunks,
+}
+
+const FRAMINGS: [(&str, Framing); 2] = [("length", Framing::Length), ("chunks", Framing::Chunks)];
+
+fn request(route: &str, framing: Framing, bytes: usize) -> String {
+    if framing == Framing::Length {
+        return posted(route, &format!("Content-Length: {bytes}\r\n"), &"x".repeat(bytes));
+    }
+    let chunks: String =
+        (0..bytes).step_by(PIECE).map(|at| chunk(&"x".repeat(PIECE.min(bytes - at)))).collect();
+    posted(route, "Transfer-Encoding: chunked\r\n", &(chunks + LAST))
 }
 
 /// Two exchanges on a connection to the deferring server.
-fn ask(address: SocketAddr, route: &str, bytes: usize) -> Result<()> {
+fn ask(address: SocketAddr, route: &str, framing: Framing, bytes: usize) -> Result<()> {
     const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let mut stream = TcpStream::connect(address).context("cannot connect")?;
     stream.set_read_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
-    for request in [request(route, bytes), get(route)] {
+    for request in [request(route, framing, bytes), get(route)] {
         stream.write_all(request.as_bytes()).context("cannot ask")?;
         stream.read_exact(&mut [0; ANSWER.len()]).context("no answer")?;
     }
@@ -59,44 +77,51 @@ fn what_a_deferred_handshake_waits_for_counts() -> Result<()> {
         server.wait_for("port", PATIENCE, |line| line.strip_prefix("listening on port ")?.parse().ok())?;
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     thread::scope(|scope| {
-        let asking = SIZES.map(|(word, bytes)| {
-            scope.spawn(move || ask(address, &format!("/deferred-{word}"), bytes).context(word))
-        });
+        let asking: Vec<_> = uploads("deferred")
+            .map(|(route, framing, bytes)| {
+                scope.spawn(move || ask(address, &route, framing, bytes).context(route))
+            })
+            .collect();
         asking.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)
     })?;
-    let expected = SIZES.iter().fold(Expected::nothing(), |expected, (word, bytes)| {
-        let route = format!("/deferred-{word}");
-        expected
-            .requests(Role::Server, "POST", &route, 200, 1)
-            .bodies("POST", &route, *bytes as u64, 2)
-            .requests(Role::Server, "GET", &route, 200, 1)
-    });
+    let expected = uploads("deferred")
+        .fold(Expected::nothing(), |all, (route, _, bytes)| all.and(counted(&route, bytes)));
     stage.expect(expected)?;
     stage.end()
 }
 
-fn uploads() -> Vec<Case> {
-    let upload = |(word, bytes): (&str, usize)| {
-        let route = format!("/unacknowledged-{word}");
+/// Every size in every framing, on routes of their own.
+fn uploads(word: &str) -> impl Iterator<Item = (String, Framing, usize)> {
+    FRAMINGS.iter().flat_map(move |(of, framing)| {
+        SIZES.iter().map(move |(size, bytes)| (format!("/{word}-{of}-{size}"), *framing, *bytes))
+    })
+}
+
+fn counted(route: &str, bytes: usize) -> Expected {
+    Expected::nothing()
+        .requests(Role::Server, "POST", route, 200, 1)
+        .bodies("POST", route, bytes as u64, 2)
+        .requests(Role::Server, "GET", route, 200, 1)
+}
+
+fn cases() -> Vec<Case> {
+    let upload = |(route, framing, bytes): (String, Framing, usize)| {
         let dialog = Dialog::default()
-            .client(request(&route, bytes))
+            .client(request(&route, framing, bytes))
             .server(answered(200, 2))
             .client(get(&route))
             .server(answered(200, 2))
             .closed_by(Client);
-        let expected = Expected::nothing()
-            .requests(Role::Server, "POST", &route, 200, 1)
-            .bodies("POST", &route, bytes as u64, 2)
-            .requests(Role::Server, "GET", &route, 200, 1);
+        let expected = counted(&route, bytes);
         Case::served(route, dialog, expected)
     };
-    SIZES.map(upload).to_vec()
+    uploads("unacknowledged").map(upload).collect()
 }
 
 /// Plays them on a wire of such packets that loses the acknowledgement of each handshake.
 fn without_acknowledgement(mtu: u32) -> Result<()> {
     let stage = Stage::at(Place::Link(Link::create("first-ack", mtu)?))?;
-    let expected = stage.play(uploads(), tests::corners::actor::Manner::Usual)?;
+    let expected = stage.play(cases(), Manner::Usual)?;
     let Place::Link(link) = stage.place() else { return Err(anyhow!("the stage has a wire")) };
     ensure!(link.done() >= SIZES.len(), "only {} acknowledgements were lost", link.done());
     stage.expect(expected)?;

@@ -23,7 +23,7 @@ use tests::{
 
 const LIMIT: u64 = 64 << 20;
 /// Idle connections of each kind.
-const IDLE: usize = 300;
+const IDLE: usize = 225;
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What is said on them: the beginning of TLS, of another protocol, of nothing that is known, of HTTP/2.
@@ -50,6 +50,7 @@ fn nine_hundred_idle_connections_that_are_no_http_leave_room_for_those_that_are(
     let mut orders = Vec::new();
     for (asks, answers) in KINDS {
         let dialog = Dialog::default().client(asks).server(answers).closed_by(Client);
+        // Each is kept until its client closes, or for as long as a dialog waits.
         let mut order = stage.actor().order(&Order::Serve(ANY, Manner::Usual, vec![dialog; IDLE]))?;
         let address = order.address()?;
         for _ in 0..IDLE {

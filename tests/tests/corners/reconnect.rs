@@ -79,11 +79,12 @@ fn close(mut stream: TcpStream) -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn sockets_that_are_connected_again_take_no_room_from_others_and_give_none() -> Result<()> {
+/// Two sockets of one target that are connected again and again, and then another target: one connection after another, and
+/// many at once, of which so many are followed.
+fn beside(limits: &str, followed: usize) -> Result<()> {
     let folder = TempDir::new()?;
     let file = folder.path().join("observer.toml");
-    fs::write(&file, format!("[limits]\nhttp_connections = {LIMIT}\n[docker]\nsocket = \"\"\n"))?;
+    fs::write(&file, format!("{limits}[docker]\nsocket = \"\"\n"))?;
     let other = Cgroup::create("observer-other")?;
     let serving = Actor::start(|program| other.command(program))?;
     let stage = Stage::with(Place::Loopback, |target| {
@@ -108,15 +109,25 @@ fn sockets_that_are_connected_again_take_no_room_from_others_and_give_none() -> 
     let reconnected =
         Expected::nothing().requests(Role::Client, "GET", "/reconnected", 200, 2 * TIMES as u64);
     let later = reconnected.requests(Role::Server, "GET", "/later", 200, LATER as u64);
-    stage.expect(later.clone()).context("one after another")?;
+    let one_by_one = stage.expect(later.clone()).context("one after another").map(drop);
 
     let mut order = serving.order(&Order::Serve(ANY, Manner::Usual, vec![dialog; AT_ONCE]))?;
     let address = order.address()?;
     let open = (0..AT_ONCE).map(|_| held(address, &request, &answer)).collect::<Result<Vec<_>>>()?;
     let bounded =
-        later.requests(Role::Server, "GET", "/later", 200, LIMIT as u64).lost((AT_ONCE - LIMIT) as u64);
-    stage.expect(bounded).context("at once")?;
+        later.requests(Role::Server, "GET", "/later", 200, followed as u64).lost((AT_ONCE - followed) as u64);
+    one_by_one.and(stage.expect(bounded).context("at once"))?;
     open.into_iter().try_for_each(close)?;
     order.wait()?;
     stage.end()
+}
+
+#[test]
+fn sockets_that_are_connected_again_take_no_room_from_others_and_give_none() -> Result<()> {
+    beside(&format!("[limits]\nhttp_connections = {LIMIT}\n"), LIMIT)
+}
+
+#[test]
+fn room_without_a_limit_stays_without_one_where_sockets_are_connected_again() -> Result<()> {
+    beside("", AT_ONCE)
 }

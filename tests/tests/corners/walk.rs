@@ -14,11 +14,10 @@ use tests::{
     agent::Agent,
     cgroup::Cgroup,
     corners::{
-        actor::{Actor, Manner, Order},
+        actor::{Actor, Order, Ordered},
         expected::Expected,
         stage::{Place, Stage},
     },
-    http::dialog::{Dialog, Side::Client},
     metrics::Metrics,
     process::{PATIENCE, raise_file_limit},
 };
@@ -33,13 +32,11 @@ const KNOCKERS: u64 = 3;
 const CLOSING: u64 = 3;
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Connections that stay open.
-fn steady(actor: &Actor) -> Result<Vec<TcpStream>> {
+/// Connections that stay open as long as both of this are there.
+fn steady(actor: &Actor) -> Result<(Ordered, Vec<TcpStream>)> {
     raise_file_limit()?;
     let bytes = vec![0xfe; usize::try_from(BYTES)?];
-    let dialog = Dialog::default().client(&bytes).server("\u{1}").closed_by(Client);
-    // Several listeners, because each order is a process's thread for each connection.
-    let mut order = actor.order(&Order::Serve(ANY, Manner::Usual, vec![dialog; STEADY]))?;
+    let mut order = actor.order(&Order::Keep(ANY, STEADY, bytes.len()))?;
     let address = order.address()?;
     let connect = |_| -> Result<TcpStream> {
         let mut stream = TcpStream::connect(address).context("cannot connect")?;
@@ -48,10 +45,9 @@ fn steady(actor: &Actor) -> Result<Vec<TcpStream>> {
         stream.read_exact(&mut [0]).context("no answer")?;
         Ok(stream)
     };
-    let streams = (0..STEADY).map(connect).collect();
-    // They are answered when they close.
-    std::mem::forget(order);
-    streams
+    let streams = (0..STEADY).map(connect).collect::<Result<_>>()?;
+    order.kept()?;
+    Ok((order, streams))
 }
 
 /// Opens and closes until `over`, each time with some bytes; adds to `knocked` before each.
@@ -91,7 +87,7 @@ fn amid<T>(actor: &Actor, work: impl FnOnce(&AtomicU64) -> Result<T>) -> Result<
 #[test]
 fn each_connection_counts_once_however_many_come_and_go_during_a_scrape() -> Result<()> {
     let stage = Stage::at(Place::Loopback)?;
-    let kept = steady(stage.actor())?;
+    let (order, kept) = steady(stage.actor())?;
     let (open, bytes) = (kept.len() as u64, kept.len() as u64 * BYTES);
     let agent = stage.agent();
     let (scrapes, knocked) = amid(stage.actor(), |knocked| {
@@ -122,7 +118,7 @@ fn each_connection_counts_once_however_many_come_and_go_during_a_scrape() -> Res
     println!("{scrapes} scrapes during {knocked} connections");
     ensure!(scrapes > 20 && knocked > 2000, "{scrapes} scrapes during {knocked} connections are too few");
     stage.expect(Expected::nothing().open("inbound", open))?;
-    drop(kept);
+    drop((order, kept));
     stage.expect(Expected::nothing().open("inbound", 0))?;
     stage.end()
 }
@@ -132,7 +128,7 @@ fn connections_that_close_while_they_are_taken_over_leave_no_trace() -> Result<(
     const STARTS: usize = 4;
     let cgroup = Cgroup::create("observer-taken-over")?;
     let actor = Actor::start(|program| cgroup.command(program))?;
-    let kept = steady(&actor)?;
+    let (_order, kept) = steady(&actor)?;
     let listener = TcpListener::bind(ANY).context("cannot listen")?;
     let called = listener.local_addr()?;
     thread::spawn(move || listener.incoming().for_each(drop));
