@@ -9,7 +9,7 @@ use super::case::Role;
 use crate::{agent::Agent, metrics::Metrics};
 
 /// How long the last end may take to reach the metrics.
-const SETTLED_WITHIN: Duration = Duration::from_secs(6);
+const SETTLED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Requests of a target, by role.
 const SERVED: &str = "chat_http_requests_total";

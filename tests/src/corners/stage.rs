@@ -2,7 +2,7 @@
 //! All corners of a list are played at once; then the metrics must tell exactly what was expected of all of them.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     path::Path,
     thread,
 };
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 
 use super::{
-    actor::{self, Actor, Manner, Order},
+    actor::{self, Actor, Manner, Order, Ordered},
     case::Case,
     expected::Expected,
     link::{self, Link},
@@ -19,7 +19,7 @@ use super::{
 use crate::{
     agent::Agent,
     cgroup::Cgroup,
-    http::dialog::{Dialog, Side},
+    http::dialog::{Act, Deed, Dialog, Side},
     metrics::Metrics,
 };
 
@@ -186,6 +186,18 @@ impl Stage {
         })
     }
 
+    /// The target is the server of one connection, which stays open when all has been said but the closes.
+    pub fn hold(&self, dialog: &Dialog) -> Result<Held> {
+        let address = self.place.address(Side::Server);
+        let mut order = self.actor.order(&Order::Serve(address, Manner::Usual, vec![dialog.clone()]))?;
+        let address = order.address()?;
+        let stream = self.near(|| TcpStream::connect(address).context("cannot connect"))?;
+        let said = dialog.acts().iter().take_while(|Act(_, deed)| *deed != Deed::Close);
+        let said = said.fold(Dialog::default(), |said, Act(side, deed)| said.act(*side, deed.clone()));
+        said.play(stream.try_clone().context("cannot duplicate a socket")?, Side::Client)?;
+        Ok(Held { stream, order })
+    }
+
     /// The target is the client of a server at `address`.
     pub fn called(&self, dialogs: &[Dialog], address: SocketAddr, manner: Manner) -> Result<()> {
         thread::scope(|scope| {
@@ -220,6 +232,21 @@ impl Stage {
     /// Ends the agent; that it panicked is an error.
     pub fn end(self) -> Result<()> {
         self.agent.stop().map(drop)
+    }
+}
+
+/// A connection that stays open.
+#[derive(Debug)]
+pub struct Held {
+    stream: TcpStream,
+    order: Ordered,
+}
+
+impl Held {
+    /// Closes it from the test's end.
+    pub fn close(self) -> Result<()> {
+        self.stream.shutdown(Shutdown::Write).context("cannot close")?;
+        self.order.wait()
     }
 }
 

@@ -91,7 +91,7 @@ fn each_connection_counts_once_however_many_come_and_go_during_a_scrape() -> Res
     let (open, bytes) = (kept.len() as u64, kept.len() as u64 * BYTES);
     let agent = stage.agent();
     let (scrapes, knocked) = amid(stage.actor(), |knocked| {
-        let end = Instant::now() + Duration::from_secs(6);
+        let end = Instant::now() + Duration::from_secs(4);
         let mut scrapes = 0;
         while Instant::now() < end {
             let before = knocked.load(Ordering::SeqCst);
@@ -136,7 +136,7 @@ fn connections_that_close_while_they_are_taken_over_leave_no_trace() -> Result<(
     for start in 0..STARTS {
         let (agent, knocked) = amid(&actor, |_| {
             // The target's own connections come and go too.
-            let knocking = actor.order(&Order::Knock(called, 3000))?;
+            let knocking = actor.order(&Order::Knock(called, 600))?;
             let agent = Agent::start(["--docker-socket", "", "--target", &target])?;
             knocking.wait()?;
             Ok(agent)

@@ -16,7 +16,7 @@ use crate::{
 /// Before the first event, in milliseconds; what that may be in seconds.
 const WAITS: u64 = 250;
 const LEAST: f64 = 0.24;
-const MOST: f64 = 2.0;
+const MOST: f64 = 20.0;
 
 /// A word; chunks that come at once and are no events; chunks that come later and are one each.
 type Stream = (&'static str, &'static [&'static str], &'static [&'static str]);
