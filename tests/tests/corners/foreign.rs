@@ -2,22 +2,25 @@
 //! With so little memory that there is room for a few hundred followed connections.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{Ipv4Addr, SocketAddr, TcpStream},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
 use tests::{
     agent::{self, Agent},
     corners::{
         actor::{Manner, Order},
         case::{Case, Role},
         expected::Expected,
-        said::{answered, get},
-        stage::{Place, Stage},
+        said::{CHUNKED, answered, get, posted},
+        stage::{Held, Place, Stage},
     },
     http::dialog::{Dialog, Side::Client},
     memory_cgroup::MemoryCgroup,
+    metrics::Metrics,
     process::{PATIENCE, raise_file_limit},
 };
 
@@ -68,5 +71,41 @@ fn nine_hundred_idle_connections_that_are_no_http_leave_room_for_those_that_are(
     let open = metrics.count("chat_tcp_connections", &[("direction", "inbound")]);
     ensure!(open == idle.len() as u64, "{open} connections are open and not {}", idle.len());
     drop(idle);
+    stage.end()
+}
+
+/// Connections that may be followed at once, and others that stay open.
+const FOLLOWED: usize = 10;
+const GIVEN_UP: usize = 15;
+
+#[test]
+fn connections_that_were_given_up_leave_their_room_to_others() -> Result<()> {
+    let folder = TempDir::new()?;
+    let file = folder.path().join("observer.toml");
+    fs::write(&file, format!("[limits]\nhttp_connections = {FOLLOWED}\n[docker]\nsocket = \"\"\n"))?;
+    let stage = Stage::with(Place::Loopback, |target| {
+        let file = file.display().to_string();
+        Agent::start(["--config", &file, "--target", &format!("{target},app=generic")])
+    })?;
+    let smuggled = posted("/smuggled", "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n");
+    let refused = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let bad = [
+        Dialog::default().client("\u{16}\u{3}\u{1}").server("\u{15}"),
+        Dialog::default().client(get("/before")).server(answered(200, 5)).client(smuggled).server(refused),
+        Dialog::default().client(get("/bad")).server([CHUNKED, "zz\r\n"].concat()),
+    ];
+    let held = bad
+        .iter()
+        .cycle()
+        .take(GIVEN_UP * bad.len())
+        .map(|dialog| stage.hold(&dialog.clone().closed_by(Client)))
+        .collect::<Result<Vec<_>>>()?;
+    let dialog = Dialog::default().client(get("/beside")).server(answered(200, 5)).closed_by(Client);
+    let beside = Case::served("/beside", dialog, Expected::nothing()).at_once(FOLLOWED);
+    stage.play(vec![beside], Manner::Usual)?;
+    let count = |metrics: &Metrics| metrics.count("chat_http_requests_total", &[("route", "/beside")]);
+    let metrics = stage.agent().scrape_until(PATIENCE, |metrics| count(metrics) >= FOLLOWED as u64)?;
+    ensure!(count(&metrics) == FOLLOWED as u64, "{} of {FOLLOWED} are counted", count(&metrics));
+    held.into_iter().try_for_each(Held::close)?;
     stage.end()
 }

@@ -57,6 +57,23 @@ fn a_socket_that_is_connected_ten_times_has_ten_connections() -> Result<()> {
     stage.end()
 }
 
+#[test]
+fn a_socket_that_is_disconnected_in_the_middle_has_left_each_time() -> Result<()> {
+    let stage = Stage::create()?;
+    let begun = "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\nhello";
+    let asked = |route: &str| Dialog::default().client(get(route));
+    reconnect(&stage, &asked("/left-unanswered").act(Client, Deed::Reset))?;
+    reconnect(&stage, &asked("/left-in-the-middle").server(begun).act(Client, Deed::Reset))?;
+    let times = TIMES as u64;
+    stage.expect(
+        Expected::nothing()
+            .requests(Role::Client, "GET", "/left-unanswered", 499, times)
+            .requests(Role::Client, "GET", "/left-in-the-middle", 200, times)
+            .open("outbound", 0),
+    )?;
+    stage.end()
+}
+
 /// Connections that may be followed at once in the test below.
 const LIMIT: usize = 10;
 /// Requests of the other target, on a connection each, one after another.

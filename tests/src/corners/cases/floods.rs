@@ -84,7 +84,21 @@ fn answers(role: Role) -> Vec<Case> {
         let expected = Expected::nothing().requests(role, "GET", &route, 200, 1);
         flooded(role, &route, dialog, sized(expected, role, "GET", &route, 0, count))
     };
-    COUNTS.iter().flat_map(|(name, count)| [one(name, *count, false), one(name, *count, true)]).collect()
+    let counts = COUNTS.iter();
+    let at_once = counts.flat_map(|(name, count)| [one(name, *count, false), one(name, *count, true)]);
+    at_once.chain([in_pieces(role)]).collect()
+}
+
+/// Of answers, in segments that end anywhere.
+fn in_pieces(role: Role) -> Case {
+    const COUNT: usize = 10_000;
+    let route = format!("/{}-pieces", role.word());
+    let flood = flood(COUNT);
+    let pieces = flood.as_bytes().chunks(4099);
+    let asking = Dialog::default().client(get(&route)).server(CHUNKED);
+    let dialog = pieces.fold(asking, |dialog, piece| dialog.server(piece));
+    let expected = Expected::nothing().requests(role, "GET", &route, 200, 1);
+    flooded(role, &route, dialog, sized(expected, role, "GET", &route, 0, COUNT))
 }
 
 /// Of requests.
