@@ -2,17 +2,18 @@
 //! On wires that double frames or lose them, and under a load of both directions at once.
 
 use anyhow::{Result, anyhow, ensure};
+use fastrand::Rng;
 use tests::{
     corners::{
         actor::Manner,
         case::{Case, Role},
         expected::Expected,
         link::Link,
-        said::{CHUNKED, LAST, UPGRADED, chunk, get, goodbye, messages, upgrade},
+        said::{CHUNKED, LAST, UPGRADED, answered, chunk, get, goodbye, messages, upgrade},
         stage::{Place, Stage},
     },
     http::dialog::{
-        Deed, Dialog,
+        Act, Deed, Dialog,
         Side::{Client, Server},
     },
 };
@@ -78,5 +79,54 @@ fn no_byte_is_missing_where_both_directions_count_at_once() -> Result<()> {
     let case = Case::served(route, dialog, expected).at_once(usize::try_from(SESSIONS)?);
     let stage = Stage::at(Place::Link(Link::create("plain", 1500)?))?;
     stage.check(vec![case])?;
+    stage.end()
+}
+
+/// Requests of a connection with bodies of any length, which both CPUs of a machine see at once.
+fn uploads(number: usize, random: &mut Rng) -> (String, Dialog, u64) {
+    const UPLOADS: usize = 30;
+    let route = format!("/on-two-{}", ["a", "b", "c", "d", "e", "f", "g", "h"][number]);
+    let (mut dialog, mut bytes) = (Dialog::default(), 0);
+    for _ in 0..UPLOADS {
+        let length = random.u64(1..60_000);
+        bytes += length;
+        dialog = dialog
+            .client(format!("POST {route} HTTP/1.1\r\nHost: corner\r\nContent-Length: {length}\r\n\r\n"))
+            .act(Client, Deed::Fill(length))
+            .server(answered(200, 1));
+    }
+    (route, dialog.closed_by(Client), bytes)
+}
+
+#[test]
+fn a_connection_that_comes_on_two_cpus_is_counted_right_or_said_to_be_missing() -> Result<()> {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
+    let stage = Stage::at(Place::Link(Link::create("both-cpus", 1500)?))?;
+    let played: Vec<_> = (0..8).map(|number| uploads(number, &mut random)).collect();
+    let cases = played.iter().map(|(route, dialog, _)| {
+        let asked = dialog.acts().iter().filter(|Act(side, deed)| *side == Server && *deed != Deed::Close);
+        let expected =
+            Expected::nothing().requests_or_lost(Role::Server, "POST", route, 200, asked.count() as u64);
+        Case::served(route.clone(), dialog.clone(), expected)
+    });
+    let bytes = played.iter().map(|(_, dialog, _)| dialog.bytes()).sum();
+    let expected = stage.play(cases.collect(), Manner::Usual)?.l7_bytes(&["http", "unknown"], bytes);
+    let told = stage.expect(expected);
+    let metrics = stage.agent().scrape()?;
+    let mut wrong = Vec::new();
+    for (route, dialog, bytes) in &played {
+        let labels = [("route", route.as_str())];
+        let count = metrics.count("chat_http_requests_total", &labels);
+        let seen = metrics.count("chat_http_request_size_bytes_sum", &labels);
+        // Each act of the server is an answer, but for the close.
+        let asked = dialog.acts().iter().filter(|Act(side, _)| *side == Server).count() as u64 - 1;
+        if seen > *bytes || (count == asked && seen != *bytes) {
+            wrong.push(format!("{route}: {count} of {asked} requests with {seen} of {bytes} bytes"));
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    told?;
     stage.end()
 }
