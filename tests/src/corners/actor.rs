@@ -37,6 +37,9 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
+/// `MSG_FASTOPEN`, include/linux/socket.h.
+const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
+
 /// How a connection is made.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 pub enum Manner {
@@ -82,8 +85,6 @@ pub fn call(address: SocketAddr, manner: Manner, dialog: &Dialog) -> Result<()> 
         connect(&own, &address).with_context(|| format!("cannot connect to {address}"))?;
         return dialog.play(TcpStream::from(own), Side::Client);
     }
-    /// `MSG_FASTOPEN`, include/linux/socket.h.
-    const FAST_OPEN: SendFlags = SendFlags::from_bits_retain(0x2000_0000);
     let Some((Act(Side::Client, Deed::Say(first)), rest)) = dialog.acts().split_first() else {
         bail!("the client says nothing first");
     };

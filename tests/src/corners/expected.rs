@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 
 use super::case::Role;
 use crate::{agent::Agent, metrics::Metrics};
@@ -254,15 +254,13 @@ impl Expected {
         let metrics = agent.scrape_until(SETTLED_WITHIN, |metrics| all.differences(metrics).is_empty())?;
         let differences = all.differences(&metrics);
         if !differences.is_empty() {
-            let told = [SERVED, CALLED, STREAMS, LOST].map(|name| {
-                let lines = metrics.matching(name, &[]).filter(|(_, value)| *value > 0.0);
-                lines.map(|(series, value)| format!("  {:?} {value}\n", series.labels)).collect::<String>()
-            });
-            ensure!(
-                false,
-                "the metrics differ from what was played:\n{differences}they tell:\n{}",
-                told.concat()
-            );
+            let mut told = String::new();
+            for name in [SERVED, CALLED, STREAMS, LOST] {
+                for (series, value) in metrics.matching(name, &[]).filter(|(_, value)| *value > 0.0) {
+                    let _ = writeln!(told, "  {:?} {value}", series.labels);
+                }
+            }
+            bail!("the metrics differ from what was played:\n{differences}they tell:\n{told}");
         }
         Ok(metrics)
     }

@@ -55,20 +55,20 @@ pub const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websock
 
 /// So many text messages of `length` bytes (up to 125), from a client or from a server.
 pub fn messages(count: usize, length: u8, from_client: bool) -> Vec<u8> {
-    frame(0x81, &vec![b'm'; usize::from(length)], from_client).repeat(count)
+    frame(0x81, length, from_client).repeat(count)
 }
 
 /// The frame that says goodbye.
 pub fn goodbye(from_client: bool) -> Vec<u8> {
-    frame(0x88, &[], from_client)
+    frame(0x88, 0, from_client)
 }
 
 /// A frame with this first byte; a client's is masked, with a mask that changes nothing.
-fn frame(first: u8, payload: &[u8], from_client: bool) -> Vec<u8> {
-    let mut frame = vec![first, payload.len() as u8 | if from_client { 0x80 } else { 0 }];
+fn frame(first: u8, length: u8, from_client: bool) -> Vec<u8> {
+    let mut frame = vec![first, length | if from_client { 0x80 } else { 0 }];
     if from_client {
         frame.extend([0; 4]);
     }
-    frame.extend(payload);
+    frame.resize(frame.len() + usize::from(length), b'm');
     frame
 }

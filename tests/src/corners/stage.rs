@@ -33,7 +33,7 @@ pub enum Place {
     /// Loopback of a network namespace.
     Room(Room),
     /// Both ends of a wire.
-    Link(Link),
+    Link(Box<Link>),
 }
 
 impl Place {

@@ -42,7 +42,7 @@ fn case(role: Role) -> Case {
 
 /// Plays both roles on such a wire.
 fn on(what: &str) -> Result<()> {
-    let stage = Stage::at(Place::Link(Link::create(what, 1500)?))?;
+    let stage = Stage::at(Place::Link(Link::create(what, 1500)?.into()))?;
     let expected = stage.play(Role::BOTH.map(case).to_vec(), Manner::Usual)?;
     let Place::Link(link) = stage.place() else { return Err(anyhow!("the stage has a wire")) };
     ensure!(link.done() > 50, "only {} frames were disturbed", link.done());
@@ -77,7 +77,7 @@ fn no_byte_is_missing_where_both_directions_count_at_once() -> Result<()> {
         // To which of them the answer to the upgrade belongs is a matter of taste.
         .l7_bytes(&["http", "websocket"], SESSIONS * dialog.bytes());
     let case = Case::served(route, dialog, expected).at_once(usize::try_from(SESSIONS)?);
-    let stage = Stage::at(Place::Link(Link::create("plain", 1500)?))?;
+    let stage = Stage::at(Place::Link(Link::create("plain", 1500)?.into()))?;
     stage.check(vec![case])?;
     stage.end()
 }
@@ -103,7 +103,7 @@ fn a_connection_that_comes_on_two_cpus_is_counted_right_or_said_to_be_missing() 
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = Rng::with_seed(seed);
-    let stage = Stage::at(Place::Link(Link::create("both-cpus", 1500)?))?;
+    let stage = Stage::at(Place::Link(Link::create("both-cpus", 1500)?.into()))?;
     let played: Vec<_> = (0..8).map(|number| uploads(number, &mut random)).collect();
     let cases = played.iter().map(|(route, dialog, _)| {
         let asked = dialog.acts().iter().filter(|Act(side, deed)| *side == Server && *deed != Deed::Close);
@@ -119,11 +119,11 @@ fn a_connection_that_comes_on_two_cpus_is_counted_right_or_said_to_be_missing() 
     for (route, dialog, bytes) in &played {
         let labels = [("route", route.as_str())];
         let count = metrics.count("chat_http_requests_total", &labels);
-        let seen = metrics.count("chat_http_request_size_bytes_sum", &labels);
+        let sum = metrics.count("chat_http_request_size_bytes_sum", &labels);
         // Each act of the server is an answer, but for the close.
         let asked = dialog.acts().iter().filter(|Act(side, _)| *side == Server).count() as u64 - 1;
-        if seen > *bytes || (count == asked && seen != *bytes) {
-            wrong.push(format!("{route}: {count} of {asked} requests with {seen} of {bytes} bytes"));
+        if sum > *bytes || (count == asked && sum != *bytes) {
+            wrong.push(format!("{route}: {count} of {asked} requests with {sum} of {bytes} bytes"));
         }
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));

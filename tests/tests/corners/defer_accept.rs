@@ -120,7 +120,7 @@ fn cases() -> Vec<Case> {
 
 /// Plays them on a wire of such packets that loses the acknowledgement of each handshake.
 fn without_acknowledgement(mtu: u32) -> Result<()> {
-    let stage = Stage::at(Place::Link(Link::create("first-ack", mtu)?))?;
+    let stage = Stage::at(Place::Link(Link::create("first-ack", mtu)?.into()))?;
     let expected = stage.play(cases(), Manner::Usual)?;
     let Place::Link(link) = stage.place() else { return Err(anyhow!("the stage has a wire")) };
     ensure!(link.done() >= SIZES.len(), "only {} acknowledgements were lost", link.done());

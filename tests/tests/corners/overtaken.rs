@@ -28,7 +28,7 @@ fn closing(role: Role) -> Vec<Case> {
     let one = |word: &str, pieces: &[&str]| {
         let route = format!("/{}-closing-{word}", role.word());
         let asking = Dialog::default().client(get(&route));
-        let dialog = pieces.iter().fold(asking, |dialog, piece| dialog.server(piece)).closed_by(Server);
+        let dialog = pieces.iter().fold(asking, Dialog::server).closed_by(Server);
         role.case(route.clone(), dialog, Expected::nothing().requests(role, "GET", &route, 200, 1))
     };
     vec![
@@ -43,7 +43,7 @@ fn closing(role: Role) -> Vec<Case> {
 
 #[test]
 fn a_fin_that_overtakes_its_data_ends_nothing_before_its_time() -> Result<()> {
-    let stage = Stage::at(Place::Link(Link::create("data-before-fin", MTU)?))?;
+    let stage = Stage::at(Place::Link(Link::create("data-before-fin", MTU)?.into()))?;
     let roles = Role::BOTH.into_iter();
     let cases = roles.flat_map(closing).chain(half_close::all()).collect();
     let expected = stage.play(cases, Manner::Usual)?;
@@ -55,7 +55,7 @@ fn a_fin_that_overtakes_its_data_ends_nothing_before_its_time() -> Result<()> {
 
 /// What is said where both FINs are under way at once, as either side has it: neither waits for the other's.
 fn crossing(route: &str, pieces: &[&str]) -> (Dialog, Dialog) {
-    let says = |dialog: Dialog| pieces.iter().fold(dialog, |dialog, piece| dialog.server(piece));
+    let says = |dialog: Dialog| pieces.iter().fold(dialog, Dialog::server);
     let asking = Dialog::default().client(get(route));
     let server = says(asking.clone()).act(Server, Deed::Close).act(Client, Deed::Close);
     let client = says(asking.act(Client, Deed::Pause(30)).act(Client, Deed::Close)).act(Server, Deed::Close);
@@ -64,7 +64,7 @@ fn crossing(route: &str, pieces: &[&str]) -> (Dialog, Dialog) {
 
 #[test]
 fn fins_that_cross_end_an_answer_that_came_in_full() -> Result<()> {
-    let stage = Stage::at(Place::Link(Link::create("delay:60", MTU)?))?;
+    let stage = Stage::at(Place::Link(Link::create("delay:60", MTU)?.into()))?;
     let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: x\n\n";
     let kinds: [(&str, Vec<&str>); 4] = [
         ("chunked", vec![CHUNKED, "5\r\nhello\r\n", LAST]),
@@ -83,8 +83,8 @@ fn fins_that_cross_end_an_answer_that_came_in_full() -> Result<()> {
         }
         let listener = stage.near(|| actor::listening(TEST, Manner::Usual))?;
         let calling = stage.actor().order(&Order::Call(listener.local_addr()?, Manner::Usual, client))?;
-        let served = actor::serve(&listener, &[server]);
-        calling.wait().and(served)
+        let answered = actor::serve(&listener, &[server]);
+        calling.wait().and(answered)
     };
     let mut expected = Expected::nothing();
     thread::scope(|scope| {

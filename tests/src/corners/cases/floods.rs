@@ -96,7 +96,7 @@ fn in_pieces(role: Role) -> Case {
     let flood = flood(COUNT);
     let pieces = flood.as_bytes().chunks(4099);
     let asking = Dialog::default().client(get(&route)).server(CHUNKED);
-    let dialog = pieces.fold(asking, |dialog, piece| dialog.server(piece));
+    let dialog = pieces.fold(asking, Dialog::server);
     let expected = Expected::nothing().requests(role, "GET", &route, 200, 1);
     flooded(role, &route, dialog, sized(expected, role, "GET", &route, 0, COUNT))
 }

@@ -43,7 +43,7 @@ pub fn all() -> Vec<Case> {
 /// The client asks and shuts its side; the server says `pieces` later and closes.
 fn answered_late(request: &str, pieces: &[&str]) -> Dialog {
     let asking = Dialog::default().client(request).act(Client, Deed::Close).act(Server, Deed::Pause(TAKES));
-    pieces.iter().fold(asking, |dialog, piece| dialog.server(piece)).act(Server, Deed::Close)
+    pieces.iter().fold(asking, Dialog::server).act(Server, Deed::Close)
 }
 
 fn one(role: Role, word: &str, pieces: &[&str]) -> Case {
