@@ -34,7 +34,7 @@ const SIZES: [(&str, usize); 8] = [
     ("pages", 10_000),
     ("half", 30_000),
     ("most", 60_000),
-    ("several", 200_000),
+    ("several", 100_000),
 ];
 
 /// How a body is framed.

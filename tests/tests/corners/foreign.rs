@@ -26,7 +26,7 @@ use tests::{
 
 const LIMIT: u64 = 64 << 20;
 /// Idle connections of each kind.
-const IDLE: usize = 225;
+const IDLE: usize = 300;
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What is said on them: the beginning of TLS, of another protocol, of nothing that is known, of HTTP/2.
@@ -38,7 +38,7 @@ const KINDS: [(&[u8], &[u8]); 4] = [
 ];
 
 #[test]
-fn nine_hundred_idle_connections_that_are_no_http_leave_room_for_those_that_are() -> Result<()> {
+fn twelve_hundred_idle_connections_that_are_no_http_leave_room_for_those_that_are() -> Result<()> {
     let Some(memory) = MemoryCgroup::create(LIMIT)? else {
         println!("left out: this host has no memory controller for cgroups");
         return Ok(());
