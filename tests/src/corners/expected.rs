@@ -1,7 +1,12 @@
 //! What the metrics are to tell of what was played, figure by figure, and that they tell nothing else beside it.
 //! A figure is a sum of series; where a time is expected it has a least and a most.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Result, bail};
 
@@ -10,6 +15,9 @@ use crate::{agent::Agent, metrics::Metrics};
 
 /// How long the last end may take to reach the metrics.
 const SETTLED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long it must stay as it was expected.
+const STAYS: Duration = Duration::from_millis(50);
 
 /// Requests of a target, by role.
 const SERVED: &str = "chat_http_requests_total";
@@ -57,7 +65,7 @@ struct Range {
 pub struct Expected {
     rows: BTreeMap<Vec<Term>, Range>,
     /// What adds up with what is said to be missing, and to how much.
-    adding: Vec<Term>,
+    adding: BTreeSet<Term>,
     asked: f64,
 }
 
@@ -188,7 +196,7 @@ impl Expected {
     ) -> Self {
         let labels = [("method", method), ("route", route), ("status_code", &*format!("{status:03}"))];
         let counted = Term::new(family(role), labels);
-        self.adding.push(counted.clone());
+        self.adding.insert(counted.clone());
         self.asked += count as f64;
         self.and_between(vec![counted], 0.0, count as f64)
     }
@@ -213,7 +221,7 @@ impl Expected {
             self = self.and_between(vec![Term::new(family, [])], least, most);
         }
         if self.asked > 0.0 {
-            let mut terms = std::mem::take(&mut self.adding);
+            let mut terms: Vec<Term> = std::mem::take(&mut self.adding).into_iter().collect();
             terms.push(Term::new(LOST, []));
             let asked = self.asked;
             self = self.and_between(terms, asked, asked);
@@ -252,6 +260,9 @@ impl Expected {
     pub fn wait(self, agent: &Agent) -> Result<Metrics> {
         let all = self.complete();
         let metrics = agent.scrape_until(SETTLED_WITHIN, |metrics| all.differences(metrics).is_empty())?;
+        // What is too much may come after what is right.
+        thread::sleep(STAYS);
+        let metrics = if all.differences(&metrics).is_empty() { agent.scrape()? } else { metrics };
         let differences = all.differences(&metrics);
         if !differences.is_empty() {
             let mut told = String::new();
