@@ -170,6 +170,15 @@ impl Expected {
         self.and_exactly(Term::new("chat_tcp_connections", [("direction", direction)]), count)
     }
 
+    /// Connections that were opened, all of which have closed.
+    #[must_use]
+    pub fn opened_and_closed(self, direction: &str, count: u64) -> Self {
+        let labels = [("direction", direction)];
+        self.and_exactly(Term::new("chat_tcp_connections_opened_total", labels), count)
+            .and_exactly(Term::new("chat_tcp_connections_closed_total", labels), count)
+            .open(direction, 0)
+    }
+
     /// Payload bytes that were taken for any of these protocols.
     #[must_use]
     pub fn l7_bytes(self, protocols: &[&str], count: u64) -> Self {
@@ -196,6 +205,15 @@ impl Expected {
     ) -> Self {
         let labels = [("method", method), ("route", route), ("status_code", &*format!("{status:03}"))];
         let counted = Term::new(family(role), labels);
+        self.adding.insert(counted.clone());
+        self.asked += count as f64;
+        self.and_between(vec![counted], 0.0, count as f64)
+    }
+
+    /// Each of so many streams of a route is counted with any end, or is said to be missing.
+    #[must_use]
+    pub fn streams_or_lost(mut self, kind: &str, route: &str, count: u64) -> Self {
+        let counted = Term::new(STREAMS, [("kind", kind), ("route", route)]);
         self.adding.insert(counted.clone());
         self.asked += count as f64;
         self.and_between(vec![counted], 0.0, count as f64)

@@ -47,13 +47,11 @@ fn a_socket_that_is_connected_ten_times_has_ten_connections() -> Result<()> {
     // Nothing was said on these.
     reconnect(&stage, &Dialog::default().act(Client, Deed::Reset))?;
     let times = TIMES as u64;
-    let all =
-        Expected::nothing().requests(Role::Client, "GET", "/reconnected", 200, times).open("outbound", 0);
-    let metrics = stage.expect(all)?;
-    let opened = metrics.count("chat_tcp_connections_opened_total", &[("direction", "outbound")]);
-    ensure!(opened == 2 * times, "{opened} connections were opened and not {}", 2 * times);
-    let closed = metrics.count("chat_tcp_connections_closed_total", &[("direction", "outbound")]);
-    ensure!(closed == 2 * times, "{closed} connections were closed and not {}", 2 * times);
+    stage.expect(
+        Expected::nothing()
+            .requests(Role::Client, "GET", "/reconnected", 200, times)
+            .opened_and_closed("outbound", 2 * times),
+    )?;
     stage.end()
 }
 
@@ -69,7 +67,7 @@ fn a_socket_that_is_disconnected_in_the_middle_has_left_each_time() -> Result<()
         Expected::nothing()
             .requests(Role::Client, "GET", "/left-unanswered", 499, times)
             .requests(Role::Client, "GET", "/left-in-the-middle", 200, times)
-            .open("outbound", 0),
+            .opened_and_closed("outbound", 2 * times),
     )?;
     stage.end()
 }

@@ -33,7 +33,11 @@ fn an_answer_that_cannot_be_followed_is_under_way_no_more() -> Result<()> {
     let mut expected = Expected::nothing().in_flight(0);
     for (method, route, status, dialog) in stopped() {
         held.push(stage.hold(&dialog.closed_by(Client))?);
-        expected = expected.requests_or_lost(Role::Server, method, route, status, 1);
+        expected = match route {
+            // What has begun as a stream may end as one.
+            "/bad-event" => expected.streams_or_lost("sse", route, 1),
+            _ => expected.requests_or_lost(Role::Server, method, route, status, 1),
+        };
     }
     stage.expect(expected.clone().open("inbound", 4)).context("while the connections are open")?;
     held.into_iter().try_for_each(Held::close)?;
