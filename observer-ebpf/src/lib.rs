@@ -1,5 +1,7 @@
-//! What the kernel half and the agent share: connections, peers, records and counts of loss.
-//! Declared once, `repr(C)`, with sizes and offsets asserted; the kernel half's programs are in the binary.
+//! What the kernel half is made of and the agent shares: records, who a connection is, order, detection, framers.
+//! Plain code, the same in the kernel, in host tests and in fuzzers; the programs are in the binary.
+//!
+//! Calls go down: `flow` → `detector`, `order` → `framer` (the interface) ← `http1`; all of them know `records`.
 #![cfg_attr(target_arch = "bpf", no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
@@ -11,15 +13,15 @@
     reason = "sequence numbers are the low half of positions; lengths of tables are small"
 )]
 
-pub mod connection;
-pub mod histogram;
-pub mod http;
-pub mod l7;
-pub mod lost;
-pub mod peer;
-pub mod record;
-pub mod room;
-pub mod runtime;
+pub mod detector;
+pub mod flow;
+pub mod framer;
+#[cfg(all(not(target_arch = "bpf"), any(test, feature = "host")))]
+pub mod host;
+pub mod http1;
+pub mod order;
+pub mod records;
+pub mod volatile;
 
 /// Lets the agent copy plain types out of maps.
 #[cfg(feature = "user")]
@@ -33,13 +35,13 @@ macro_rules! impl_pod {
 
 #[cfg(feature = "user")]
 impl_pod!(
-    connection::Connection,
-    connection::OpenConnection,
-    http::exchange::Exchange,
-    http::exchange::RequestAhead,
-    peer::PeerKey,
-    peer::PeerTotals,
-    record::CgroupRecord,
-    runtime::Process,
-    runtime::Thread,
+    flow::Connection,
+    records::cgroup::CgroupRecord,
+    records::exchange::Exchange,
+    records::exchange::RequestAhead,
+    records::open_connection::OpenConnection,
+    records::peer::PeerKey,
+    records::peer::PeerTotals,
+    records::runtime::Process,
+    records::runtime::Thread,
 );

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use observer_ebpf::http::exchange::METHODS;
+use observer_ebpf::records::exchange::METHODS;
 
 use super::{
     Collector, Families, Kind, Metric,

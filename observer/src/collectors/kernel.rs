@@ -10,7 +10,7 @@ use crate::{
     targets::{RefusedProgram, TargetList},
 };
 
-pub(super) static METRICS: [Metric; 6] = [
+pub(super) static METRICS: [Metric; 7] = [
     Metric::of_agent(
         "observer_program_attached",
         Kind::Gauge,
@@ -39,7 +39,14 @@ pub(super) static METRICS: [Metric; 6] = [
         "observer_records_lost_total",
         Kind::Counter,
         &["kind", "reason"],
-        "What the kernel half could not send or keep, or the agent could not read.",
+        "What the kernel half could not send or keep, or the agent could not read. Of the kind exchange it is the number of \
+         exchanges that are missing in the counts, as far as it can be known.",
+    ),
+    Metric::of_agent(
+        "observer_connections_given_up_total",
+        Kind::Counter,
+        &["reason"],
+        "Connections whose HTTP was not followed to their end, so that nobody knows how many exchanges are missing.",
     ),
     Metric::of_agent(
         "observer_l7_bytes_total",
@@ -87,7 +94,7 @@ impl Collector for KernelCollector {
     }
 
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
-        let [attached, run_seconds, runs, records, lost, l7_bytes] = &METRICS;
+        let [attached, run_seconds, runs, records, lost, given_up, l7_bytes] = &METRICS;
         let refused = self.refused.list();
         for state in self.kernel.program_states() {
             let value = if state.attached { 1.0 } else { 0.0 };
@@ -117,6 +124,9 @@ impl Collector for KernelCollector {
             let here = (loss.kind, loss.reason) == ("exchange", "unparsed");
             let unjoined = if here { self.records.count(Read::Unjoined) } else { 0 };
             families.value(lost, &[loss.kind, loss.reason], (loss.count + unjoined) as f64);
+        }
+        for (reason, connections) in self.kernel.counts().given_up()? {
+            families.value(given_up, &[reason], connections as f64);
         }
         for (protocol, bytes) in self.kernel.counts().l7_bytes()? {
             families.value(l7_bytes, &[protocol], bytes as f64);

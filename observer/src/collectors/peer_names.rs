@@ -1,7 +1,7 @@
 //! Names of the peers that a target connects to, as far as the port tells.
 //! Closed list: an address never becomes a label.
 
-use observer_ebpf::peer::{Direction, PeerKey};
+use observer_ebpf::records::peer::{Direction, PeerKey};
 
 /// Services that chat applications use, by the port that they are known for: IANA's registry, else the service's
 /// own documentation. In the order of their ports.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use observer_ebpf::{
-    histogram::Histogram,
-    peer::{CLOSE_REASONS, Direction, FAIL_REASONS, PeerKey, PeerTotals},
+    records::histogram::Histogram,
+    records::peer::{CLOSE_REASONS, Direction, FAIL_REASONS, PeerKey, PeerTotals},
 };
 
 use super::{
@@ -221,7 +221,7 @@ fn write_histogram<const BUCKETS: usize>(
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::histogram::{LONG_NS, SHORT_NS};
+    use observer_ebpf::records::histogram::{LONG_NS, SHORT_NS};
 
     use super::*;
     use crate::targets::{Labels, Target, fixture::Fixed};

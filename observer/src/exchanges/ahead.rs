@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, mem};
 
-use observer_ebpf::http::exchange::{Exchange, RequestAhead};
+use observer_ebpf::records::exchange::{Exchange, RequestAhead};
 
 /// Requests of a generation.
 const GENERATION: usize = 8192;

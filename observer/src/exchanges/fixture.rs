@@ -1,8 +1,9 @@
 //! Exchanges as the kernel half would send them, for tests.
 //! Times are given in milliseconds after [`STARTED`].
 
-use observer_ebpf::http::exchange::{
-    AHEAD, Body, EXCHANGE, Exchange, METHODS, Outcome, PATH_BYTES, RequestAhead,
+use observer_ebpf::records::{
+    exchange::{AHEAD, Body, EXCHANGE, Exchange, METHODS, Outcome, PATH_BYTES, RequestAhead},
+    histogram::GAP_BUCKETS,
 };
 
 /// When every exchange here begins, in nanoseconds.
@@ -44,7 +45,7 @@ pub(crate) fn exchange() -> Exchange {
         port: 0,
         padding: 0,
         path,
-        gaps: [0; 15],
+        gaps: [0; GAP_BUCKETS],
         stalls: 0,
         gap_sum_ns: 0,
     }
@@ -61,7 +62,7 @@ pub(crate) fn asking(method: &str, path: &str, of: &Exchange) -> Exchange {
 /// An exchange whose request was sent ahead, and that request.
 pub(crate) fn ahead(of: &Exchange) -> (RequestAhead, Exchange) {
     let Exchange { index, id, started_ns, request_bytes, path_length, method, path, .. } = *of;
-    let kind = observer_ebpf::http::exchange::REQUEST_AHEAD;
+    let kind = observer_ebpf::records::exchange::REQUEST_AHEAD;
     let request = RequestAhead {
         kind,
         index,

@@ -1,7 +1,7 @@
 //! What an exchange says of a request: its method and path, the status to show, how it ended, its times.
 //! Also of one whose request was sent ahead.
 
-use observer_ebpf::http::exchange::{Exchange, METHODS, Outcome, PREEXISTING, RequestAhead, SELF_CALL};
+use observer_ebpf::records::exchange::{Exchange, METHODS, Outcome, PREEXISTING, RequestAhead, SELF_CALL};
 
 use super::events::End;
 

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use observer_ebpf::http::exchange::{Body, Exchange};
+use observer_ebpf::records::{
+    exchange::{Body, Exchange},
+    histogram::GAP_BUCKETS,
+};
 
 use super::http::{elapsed, end, is_preexisting};
 
@@ -57,7 +60,7 @@ pub struct Progress {
     /// Chunks that hold an event, or messages.
     pub chunks: [u64; 2],
     /// Times between two events, by bucket.
-    pub gaps: [u32; 15],
+    pub gaps: [u32; GAP_BUCKETS],
     /// Their sum in nanoseconds.
     pub gap_sum_ns: u64,
     /// Gaps that were stalls.
@@ -108,7 +111,7 @@ impl Progress {
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::http::exchange::{Outcome, PREEXISTING};
+    use observer_ebpf::records::exchange::{Outcome, PREEXISTING};
 
     use super::*;
     use crate::exchanges::fixture::{at, exchange};
@@ -162,14 +165,17 @@ mod tests {
         let ended = Exchange {
             response_bytes: 2500,
             sent: 3,
-            gaps: [0; 15],
+            gaps: [0; GAP_BUCKETS],
             gap_sum_ns: 0,
             outcome,
             ended_ns: at(43),
             ..open
         };
         let rest = Progress::of(&ended, STALL, at(43)).added(&mut shown);
-        assert_eq!((rest.bytes, rest.chunks, rest.gaps, rest.gap_sum_ns), ([500, 0], [2, 0], [0; 15], 0));
+        assert_eq!(
+            (rest.bytes, rest.chunks, rest.gaps, rest.gap_sum_ns),
+            ([500, 0], [2, 0], [0; GAP_BUCKETS], 0)
+        );
     }
 
     #[test]

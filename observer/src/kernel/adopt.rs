@@ -13,8 +13,8 @@ use std::{
 
 use aya::maps::{MapData, SkStorage};
 use observer_ebpf::{
-    connection::{Connection, is_open, peer_key},
-    peer::{Direction, PeerKey},
+    flow::connection::{Connection, MADE_BY_AGENT, is_open, peer_key},
+    records::peer::{Direction, PeerKey},
 };
 use procfs::process::{FDTarget, Process};
 
@@ -48,7 +48,7 @@ pub(super) fn adopt(
         let direction = if accepted { Direction::Inbound } else { Direction::Outbound };
         let peer = peer_key(target, direction, octets(remote), remote.port());
         let mut state = Connection::adopted(peer, tcp_state, sys::monotonic_ns());
-        state.made_by = u32::MAX;
+        state.made_by = MADE_BY_AGENT;
         if storage.insert(&socket, state, ONLY_NEW).is_ok() {
             adopted.push(peer);
         }

@@ -9,11 +9,12 @@ use std::{
 use anyhow::Context as _;
 use aya::maps::{MapData, PerCpuArray};
 use observer_ebpf::{
-    connection::OpenConnection,
-    http::exchange::Exchange,
-    l7::PROTOCOLS,
-    lost::{self, KINDS, REASONS},
-    peer::{PeerKey, PeerTotals},
+    records::exchange::Exchange,
+    records::given_up::CAUSES,
+    records::l7::PROTOCOLS,
+    records::loss::{self, KINDS, REASONS},
+    records::open_connection::OpenConnection,
+    records::peer::{PeerKey, PeerTotals},
 };
 
 use super::{places::Places, sys, walk::Walk};
@@ -62,6 +63,7 @@ pub struct Counts {
     places: Places,
     l7_bytes: PerCpuArray<MapData, u64>,
     lost: PerCpuArray<MapData, u64>,
+    given_up: PerCpuArray<MapData, u64>,
     /// What the kernel's entries do not know: connections that the agent adopted, and entries taken out of the map.
     besides: Mutex<HashMap<PeerKey, PeerTotals>>,
 }
@@ -73,11 +75,11 @@ impl Counts {
         capacity: u32,
         [connections, exchanges]: [Walk; 2],
         places: Places,
-        [l7_bytes, lost]: [PerCpuArray<MapData, u64>; 2],
+        [l7_bytes, lost, given_up]: [PerCpuArray<MapData, u64>; 3],
     ) -> Self {
         let capacity = capacity as usize;
         let besides = Mutex::default();
-        Self { peers, shared, capacity, connections, exchanges, places, l7_bytes, lost, besides }
+        Self { peers, shared, capacity, connections, exchanges, places, l7_bytes, lost, given_up, besides }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
@@ -150,7 +152,15 @@ impl Counts {
 
     /// Calls `visit` for every open connection.
     pub fn walk(&self, visit: impl FnMut(&OpenConnection)) -> anyhow::Result<()> {
-        self.connections.each(visit)
+        if !self.connections.is_attached() {
+            return Ok(());
+        }
+        self.places.walk_connections(|| self.connections.each(visit))
+    }
+
+    /// Whether open connections can be walked over.
+    pub fn walks(&self) -> bool {
+        self.connections.is_attached()
     }
 
     /// Calls `visit` for every exchange that is under way. Nothing on kernels that cannot iterate over socket storage.
@@ -177,12 +187,25 @@ impl Counts {
         Ok(bytes)
     }
 
+    /// Connections that were given up: the label value of the cause and the count.
+    pub fn given_up(&self) -> anyhow::Result<[(&'static str, u64); CAUSES.len()]> {
+        let mut counts = CAUSES.map(|(_, name)| (name, 0));
+        for ((cause, _), (_, count)) in CAUSES.iter().zip(&mut counts) {
+            let per_cpu = self
+                .given_up
+                .get(&(*cause as u32), 0)
+                .context("cannot read the counts of connections that were given up")?;
+            *count = per_cpu.iter().sum();
+        }
+        Ok(counts)
+    }
+
     /// What the kernel half could not send or keep.
     pub fn lost(&self) -> anyhow::Result<Vec<Lost>> {
         let cells = KINDS.iter().flat_map(|kind| REASONS.iter().map(move |reason| (*kind, *reason)));
         let read = cells.map(|((kind, kind_name), (reason, reason_name))| {
             let per_cpu =
-                self.lost.get(&lost::cell(kind, reason), 0).context("cannot read the counts of losses")?;
+                self.lost.get(&loss::cell(kind, reason), 0).context("cannot read the counts of losses")?;
             Ok(Lost { kind: kind_name, reason: reason_name, count: per_cpu.iter().sum() })
         });
         read.collect()

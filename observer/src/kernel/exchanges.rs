@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::maps::{Map, MapData, RingBuf};
-use observer_ebpf::http::exchange::{
+use observer_ebpf::records::exchange::{
     EXCHANGE, Exchange, HEAD_BYTES, PATH_BYTES, REQUEST_AHEAD, RequestAhead, STREAM,
 };
 use tokio::{
@@ -122,6 +122,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
 
 #[cfg(test)]
 mod tests {
+    use observer_ebpf::records::histogram::GAP_BUCKETS;
+
     use super::*;
 
     fn bytes_of<T: aya::Pod>(value: &T) -> Vec<u8> {
@@ -140,7 +142,7 @@ mod tests {
     #[test]
     fn an_exchange_ends_with_its_path_rounded_up_or_not() {
         let sent = exchange(EXCHANGE, "/api/chat");
-        let bytes = bytes_of(&Exchange { gaps: [9; 15], stalls: 9, ..sent });
+        let bytes = bytes_of(&Exchange { gaps: [9; GAP_BUCKETS], stalls: 9, ..sent });
         for length in [HEAD_BYTES + 9, HEAD_BYTES + 16] {
             let Some(Record::Exchange(read)) = decode(&bytes[..length]) else { panic!("{length}") };
             assert_eq!(read, sent);
@@ -152,13 +154,13 @@ mod tests {
     #[test]
     fn what_lies_behind_the_path_of_an_exchange_is_not_read() {
         let sent = exchange(EXCHANGE, &"a".repeat(PATH_BYTES));
-        let bytes = bytes_of(&Exchange { gaps: [9; 15], ..sent });
+        let bytes = bytes_of(&Exchange { gaps: [9; GAP_BUCKETS], ..sent });
         assert_eq!(decode(&bytes), Some(Record::Exchange(sent)));
     }
 
     #[test]
     fn a_stream_and_a_request_ahead_come_whole() {
-        let stream = Exchange { gaps: [3; 15], stalls: 2, ..exchange(STREAM, "/api") };
+        let stream = Exchange { gaps: [3; GAP_BUCKETS], stalls: 2, ..exchange(STREAM, "/api") };
         assert_eq!(decode(&bytes_of(&stream)), Some(Record::Exchange(stream)));
         assert_eq!(decode(&bytes_of(&stream)[..HEAD_BYTES + 4]), None);
         let mut request: RequestAhead = sys::read_prefix(&[]);

@@ -3,7 +3,7 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 
-use observer_ebpf::{http::exchange::PATH_BYTES, record};
+use observer_ebpf::records::{cgroup as record, exchange::PATH_BYTES};
 
 use super::{
     btf::{Btf, Member},

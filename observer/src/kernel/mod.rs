@@ -40,7 +40,7 @@ use aya::{
         sock_ops::SockOpsLink,
     },
 };
-use observer_ebpf::connection::Connection;
+use observer_ebpf::flow::connection::Connection;
 
 pub use self::{
     counts::{Counts, Lost, OpenTotals, Peers},
@@ -150,6 +150,7 @@ impl Kernel {
         let cells = [
             PerCpuArray::try_from(take(&mut ebpf, "L7_BYTES")?)?,
             PerCpuArray::try_from(take(&mut ebpf, "LOST")?)?,
+            PerCpuArray::try_from(take(&mut ebpf, "GIVEN_UP")?)?,
         ];
         let places = Places::new(Array::try_from(take(&mut ebpf, "ROOM")?)?, options.followed_connections)?;
         let counts = Counts::new(totals, options.peers, walks, places, cells);

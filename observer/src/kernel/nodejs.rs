@@ -16,7 +16,7 @@ use aya::{
         uprobe::{UProbeLink, UProbeScope},
     },
 };
-use observer_ebpf::runtime::{Process, Thread};
+use observer_ebpf::records::runtime::{Process, Thread};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use super::{Kernel, load, memory, program, sys, take, take_hash_map};

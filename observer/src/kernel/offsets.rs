@@ -15,6 +15,10 @@ struct Wanted {
 
 const WANTED: &[Wanted] = &[
     Wanted { global: "SOCK_ERR", structure: "sock", member: "sk_err", size: 4 },
+    Wanted { global: "SOCK_FLAGS", structure: "sock", member: "sk_flags", size: 8 },
+    Wanted { global: "TCP_BYTES_RECEIVED", structure: "tcp_sock", member: "bytes_received", size: 8 },
+    Wanted { global: "TCP_RCV_WND", structure: "tcp_sock", member: "rcv_wnd", size: 4 },
+    Wanted { global: "TCP_RCV_WUP", structure: "tcp_sock", member: "rcv_wup", size: 4 },
     Wanted { global: "TCP_RCV_NXT", structure: "tcp_sock", member: "rcv_nxt", size: 4 },
     Wanted { global: "TCP_SND_NXT", structure: "tcp_sock", member: "snd_nxt", size: 4 },
     Wanted { global: "TCP_TOTAL_RETRANS", structure: "tcp_sock", member: "total_retrans", size: 4 },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use aya::maps::{Map, MapData, RingBuf};
-use observer_ebpf::record::{CGROUP_CREATED, CGROUP_REMOVED, CgroupRecord, PATH_BYTES};
+use observer_ebpf::records::cgroup::{CGROUP_CREATED, CGROUP_REMOVED, CgroupRecord, PATH_BYTES};
 use tokio::{io::unix::AsyncFd, sync::mpsc};
 
 use super::{

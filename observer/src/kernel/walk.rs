@@ -46,27 +46,42 @@ impl Walk {
         self.0.is_some()
     }
 
-    /// Runs the program over the whole map and calls `visit` with each value that it reports.
-    pub(super) fn each<T: aya::Pod>(&self, visit: impl FnMut(&T)) -> anyhow::Result<()> {
+    /// Runs the program over the whole map and calls `visit` with each value that it reports: each once, as the program reports
+    /// nothing twice in one walk.
+    ///
+    /// The kernel resumes behind a full buffer by position in a list that changes meanwhile (`bpf_sk_storage_map_seq_find_next`,
+    /// net/core/bpf_sk_storage.c), so a pass that takes several reads may leave values out. The next pass reports those alone, and
+    /// one that fits a single read is not cut.
+    pub(super) fn each<T: aya::Pod>(&self, mut visit: impl FnMut(&T)) -> anyhow::Result<()> {
         let Some(link) = &self.0 else { return Ok(()) };
-        let pass = sys::iterate(link).context("cannot start a walk over the open connections")?;
-        each_in(pass, visit).context("a walk over the open connections broke off")
+        for _ in 0..PASSES {
+            let pass = sys::iterate(link).context("cannot start a walk over the open connections")?;
+            let reads = each_in(pass, &mut visit).context("a walk over the open connections broke off")?;
+            if reads <= 1 {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 
-/// Calls `visit` with each value in `pass`, whose reads may end within one.
-fn each_in<T: aya::Pod>(mut pass: impl io::Read, mut visit: impl FnMut(&T)) -> io::Result<()> {
+/// Passes of one walk at the most: where hundreds of connections come and go within each, one more finds no end either.
+const PASSES: usize = 8;
+
+/// Calls `visit` with each value in `pass`, whose reads may end within one; how many reads gave anything.
+fn each_in<T: aya::Pod>(mut pass: impl io::Read, mut visit: impl FnMut(&T)) -> io::Result<usize> {
     let size = size_of::<T>();
     let mut buffer = vec![0; AT_ONCE * size];
-    let mut filled = 0;
+    let (mut filled, mut reads) = (0, 0);
     loop {
         let read = match pass.read(&mut buffer[filled..]) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(reads),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
         filled += read;
+        reads += 1;
         let whole = filled - filled % size;
         for value in buffer[..whole].chunks_exact(size) {
             visit(&sys::read_pod(value));

@@ -1,6 +1,6 @@
 //! What is counted of the business events of one target.
 
-use observer_ebpf::histogram::LONG_NS;
+use observer_ebpf::records::histogram::LONG_NS;
 
 use super::histogram::LongTimes;
 use crate::exchanges::events::{Event, Outcome};

@@ -1,7 +1,7 @@
 //! Histograms in whole numbers, as exchanges are counted: nanoseconds and bytes in, seconds only at a scrape.
 //! Their bounds are those of the metrics.
 
-use observer_ebpf::histogram::bucket;
+use observer_ebpf::records::histogram::bucket;
 
 use crate::collectors::metric::HistogramValue;
 
@@ -40,10 +40,10 @@ pub(in crate::collectors) struct Buckets<const BUCKETS: usize> {
 pub(in crate::collectors) type RequestTimes = Buckets<{ REQUEST_NS.len() + 1 }>;
 /// Over [`SIZE_BYTES`].
 pub(in crate::collectors) type Sizes = Buckets<{ SIZE_BYTES.len() + 1 }>;
-/// Over [`observer_ebpf::histogram::LONG_NS`].
-pub(in crate::collectors) type LongTimes = Buckets<{ observer_ebpf::histogram::LONG_NS.len() + 1 }>;
-/// Over [`observer_ebpf::histogram::GAP_NS`].
-pub(in crate::collectors) type Gaps = Buckets<{ observer_ebpf::histogram::GAP_NS.len() + 1 }>;
+/// Over [`observer_ebpf::records::histogram::LONG_NS`].
+pub(in crate::collectors) type LongTimes = Buckets<{ observer_ebpf::records::histogram::LONG_NS.len() + 1 }>;
+/// Over [`observer_ebpf::records::histogram::GAP_NS`].
+pub(in crate::collectors) type Gaps = Buckets<{ observer_ebpf::records::histogram::GAP_NS.len() + 1 }>;
 
 impl<const BUCKETS: usize> Default for Buckets<BUCKETS> {
     fn default() -> Self {
@@ -79,7 +79,7 @@ impl<const BUCKETS: usize> Buckets<BUCKETS> {
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::histogram::{GAP_NS, LONG_NS};
+    use observer_ebpf::records::histogram::{GAP_NS, LONG_NS};
 
     use super::*;
     use crate::collectors::metric::{GAP, LONG, REQUEST, SIZE};

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use observer_ebpf::http::exchange::Exchange;
+use observer_ebpf::records::exchange::Exchange;
 
 pub use self::settings::{Settings, StreamTimes};
 use self::state::State;

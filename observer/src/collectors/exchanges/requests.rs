@@ -1,6 +1,6 @@
 //! What is counted of the requests of one route and method.
 
-use observer_ebpf::http::exchange::Exchange;
+use observer_ebpf::records::exchange::Exchange;
 
 use super::histogram::{REQUEST_NS, RequestTimes, SIZE_BYTES, Sizes};
 use crate::exchanges::http::{elapsed, status_code};
@@ -48,7 +48,7 @@ pub(super) fn count_of<K: Copy + PartialEq>(counts: &mut Vec<(K, u64)>, key: K) 
 
 #[cfg(test)]
 mod tests {
-    use observer_ebpf::http::exchange::Outcome;
+    use observer_ebpf::records::exchange::Outcome;
 
     use super::*;
     use crate::exchanges::fixture::exchange;

@@ -5,8 +5,8 @@
 use std::{collections::HashMap, mem, sync::Arc};
 
 use observer_ebpf::{
-    http::exchange::{AHEAD, Exchange, Outcome},
-    peer::Direction,
+    records::exchange::{AHEAD, Exchange, Outcome},
+    records::peer::Direction,
 };
 
 use super::{settings::Settings, streams::Live, target::TargetCounts};
@@ -89,7 +89,9 @@ impl State {
     pub(super) fn record(&mut self, record: &Record) {
         match record {
             Record::Ahead(request) => self.ahead.put(request),
-            Record::Exchange(exchange) => self.ended(exchange),
+            Record::Exchange(exchange) => {
+                exchange.and_unanswered().for_each(|exchange| self.ended(&exchange))
+            }
         }
     }
 

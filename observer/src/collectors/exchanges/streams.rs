@@ -1,7 +1,7 @@
 //! What is counted of the streams of one route and kind, and which streams are open.
 //! What an open stream has done is in its route's counts already; its end adds the rest.
 
-use observer_ebpf::{histogram::LONG_NS, http::exchange::Exchange};
+use observer_ebpf::records::{exchange::Exchange, histogram::LONG_NS};
 
 use super::{
     histogram::{Gaps, LongTimes, REQUEST_NS, RequestTimes},

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use observer_ebpf::http::exchange::{Exchange, METHODS};
+use observer_ebpf::records::exchange::{Exchange, METHODS};
 
 use super::{
     events::EventCounts,

@@ -1,8 +1,8 @@
 //! What is counted of the requests that one target makes, by whom it asks.
 
 use observer_ebpf::{
-    http::exchange::{Exchange, METHODS},
-    peer::{Direction, PeerKey},
+    records::exchange::{Exchange, METHODS},
+    records::peer::{Direction, PeerKey},
 };
 
 use super::{

@@ -11,8 +11,8 @@ use std::{
 };
 
 use observer_ebpf::{
-    histogram::Gap,
-    runtime::{PAUSES, Process, Thread, Totals},
+    records::histogram::Gap,
+    records::runtime::{PAUSES, Process, Thread, Totals},
 };
 
 use self::state::{Now, State};

@@ -7,8 +7,8 @@ use std::{
 };
 
 use observer_ebpf::{
-    histogram::Gap,
-    runtime::{Process, Thread, Totals},
+    records::histogram::Gap,
+    records::runtime::{Process, Thread, Totals},
 };
 
 use super::WORKER_THREADS;

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, sync::RwLock};
 
-use observer_ebpf::runtime::Pause;
+use observer_ebpf::records::runtime::Pause;
 
 use super::*;
 use crate::targets::{Labels, fixture::Fixed};

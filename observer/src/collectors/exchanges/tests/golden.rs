@@ -3,7 +3,10 @@
 
 use std::{fs, path::Path};
 
-use observer_ebpf::http::exchange::{Body, Exchange, SELF_CALL};
+use observer_ebpf::records::{
+    exchange::{Body, Exchange, SELF_CALL},
+    histogram::GAP_BUCKETS,
+};
 
 use super::{Case, still_open};
 use crate::exchanges::fixture::{asking, at, exchange};
@@ -11,7 +14,7 @@ use crate::exchanges::fixture::{asking, at, exchange};
 #[test]
 fn one_of_each_kind_looks_like_the_golden_file() {
     let case = Case::of("lobechat");
-    let mut gaps = [0; 15];
+    let mut gaps = [0; GAP_BUCKETS];
     (gaps[4], gaps[13]) = (3, 1);
     let stream = |body: Body| {
         let ended_ns = at(30_000);

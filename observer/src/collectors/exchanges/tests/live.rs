@@ -1,6 +1,9 @@
 //! Streams that are open: they grow from scrape to scrape, and their end adds only the rest.
 
-use observer_ebpf::http::exchange::{Body, Exchange, PREEXISTING};
+use observer_ebpf::records::{
+    exchange::{Body, Exchange, PREEXISTING},
+    histogram::GAP_BUCKETS,
+};
 
 use super::{Case, still_open};
 use crate::{
@@ -28,7 +31,7 @@ fn an_open_stream_grows_and_its_end_adds_the_rest() {
     first.expect("chat_stream_duration_seconds_count", &[], 0.0);
     first.expect_none("chat_streams_total", &[]);
 
-    let mut gaps = [0; 15];
+    let mut gaps = [0; GAP_BUCKETS];
     gaps[9] = 4;
     let later = Exchange { response_bytes: 3000, sent: 5, gaps, gap_sum_ns: 2_000_000_000, ..open };
     case.open(3000, &[later]);
@@ -115,7 +118,7 @@ fn a_stall_is_counted_while_it_lasts_and_not_again() {
         case.open(now, &[silent]);
         case.scrape().expect("chat_stream_stalls_total", &[], stalls);
     }
-    let mut gaps = [0; 15];
+    let mut gaps = [0; GAP_BUCKETS];
     gaps[13] = 1;
     let goes_on = Exchange { stalls: 1, gaps, last_event_ns: at(16_000), ..silent };
     case.open(16_500, &[goes_on]);

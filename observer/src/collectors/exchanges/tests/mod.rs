@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use observer_ebpf::http::exchange::{Exchange, Outcome};
+use observer_ebpf::records::exchange::{Exchange, Outcome};
 
 use super::{ExchangeSource, Exchanges, Settings, StreamTimes};
 use crate::{

@@ -1,8 +1,8 @@
 //! Requests: what is counted of them, where they belong, and what of them is ignored.
 
 use observer_ebpf::{
-    http::exchange::{Exchange, Outcome, SELF_CALL},
-    peer::Direction,
+    records::exchange::{Exchange, Outcome, SELF_CALL},
+    records::peer::Direction,
 };
 
 use super::{Case, Shared, still_open};

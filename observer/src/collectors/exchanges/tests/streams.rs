@@ -1,6 +1,6 @@
 //! Streams that have ended: what they are counted as, and where.
 
-use observer_ebpf::http::exchange::{Body, Exchange, Outcome, PREEXISTING};
+use observer_ebpf::records::exchange::{Body, Exchange, Outcome, PREEXISTING};
 
 use super::Case;
 use crate::exchanges::fixture::{at, exchange};
