@@ -6,7 +6,7 @@ use tests::{
     corners::{
         case::Role,
         expected::Expected,
-        said::{CHUNKED, EVENTS, chunk, get, posted},
+        said::{CHUNKED, EVENTS, answered, chunk, get, posted},
         stage::{Held, Stage},
     },
     http::dialog::{Dialog, Side::Client},
@@ -14,15 +14,15 @@ use tests::{
 
 /// What is said, and the route with its method and the status that it may be counted with.
 fn stopped() -> Vec<(&'static str, &'static str, u16, Dialog)> {
-    let answered = |route: &'static str, answer: String| {
+    let broken = |route: &'static str, answer: String| {
         ("GET", route, 200, Dialog::default().client(get(route)).server(answer))
     };
     let upload = posted("/bad-upload", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\nzz\r\n");
     vec![
-        answered("/bad-size", [CHUNKED, &chunk("hello"), "zz\r\n"].concat()),
-        answered("/bad-end", [CHUNKED, "5\r\nhelloworld\r\n"].concat()),
-        answered("/bad-event", [EVENTS, &chunk("data: x\n\n"), "zz\r\n"].concat()),
-        ("POST", "/bad-upload", 499, Dialog::default().client(upload)),
+        broken("/bad-size", [CHUNKED, &chunk("hello"), "zz\r\n"].concat()),
+        broken("/bad-end", [CHUNKED, "5\r\nhelloworld\r\n"].concat()),
+        broken("/bad-event", [EVENTS, &chunk("data: x\n\n"), "zz\r\n"].concat()),
+        ("POST", "/bad-upload", 400, Dialog::default().client(upload).server(answered(400, 0))),
     ]
 }
 
