@@ -22,6 +22,9 @@ use tests::{
     process::{Background, PATIENCE},
 };
 
+/// Bytes that a packet has beside a body, at most: heads of all layers, and sizes of chunks.
+const HEAD: usize = 800;
+
 /// Bytes of a chunk.
 const PIECE: usize = 1000;
 
@@ -104,24 +107,33 @@ fn counted(route: &str, bytes: usize) -> Expected {
         .requests(Role::Server, "GET", route, 200, 1)
 }
 
-fn cases() -> Vec<Case> {
-    let upload = |(route, framing, bytes): (String, Framing, usize)| {
-        let dialog = Dialog::default()
-            .client(request(&route, framing, bytes))
-            .server(answered(200, 2))
-            .client(get(&route))
-            .server(answered(200, 2))
-            .closed_by(Client);
-        let expected = counted(&route, bytes);
-        Case::served(route, dialog, expected)
-    };
+fn cases(mtu: u32) -> Vec<Case> {
+    let upload =
+        |(route, framing, bytes): (String, Framing, usize)| {
+            let dialog = Dialog::default()
+                .client(request(&route, framing, bytes))
+                .server(answered(200, 2))
+                .client(get(&route))
+                .server(answered(200, 2))
+                .closed_by(Client);
+            // Packets behind the first may come before there is a connection, on a busy machine.
+            let expected =
+                if bytes + HEAD <= usize::try_from(mtu).unwrap_or_default() {
+                    counted(&route, bytes)
+                } else {
+                    Expected::nothing()
+                        .requests_or_lost(Role::Server, "POST", &route, 200, 1)
+                        .requests_or_lost(Role::Server, "GET", &route, 200, 1)
+                };
+            Case::served(route, dialog, expected)
+        };
     uploads("unacknowledged").map(upload).collect()
 }
 
 /// Plays them on a wire of such packets that loses the acknowledgement of each handshake.
 fn without_acknowledgement(mtu: u32) -> Result<()> {
     let stage = Stage::at(Place::Link(Link::create("first-ack", mtu)?.into()))?;
-    let expected = stage.play(cases(), Manner::Usual)?;
+    let expected = stage.play(cases(mtu), Manner::Usual)?;
     let Place::Link(link) = stage.place() else { return Err(anyhow!("the stage has a wire")) };
     ensure!(link.done() >= SIZES.len(), "only {} acknowledgements were lost", link.done());
     stage.expect(expected)?;
