@@ -8,6 +8,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod churn;
 pub mod collections;
+pub mod corners;
 pub mod demo;
 pub mod docker;
 pub mod fake_docker;
