@@ -100,6 +100,8 @@ fn request_line(http: &mut Http, end: u32) -> u32 {
     MESSAGE
 }
 
+/// Letters of the longest method that is looked for.
+const LONGEST_METHOD: u32 = 20;
 /// What [`Half::number`] is where no method is.
 const NO_METHOD: u64 = 255;
 
@@ -107,7 +109,6 @@ const NO_METHOD: u64 = 255;
 /// space.
 #[inline(always)]
 fn read_method(half: &mut Half, start: u32) {
-    const LONGEST: u32 = 20;
     set_volatile(&mut half.number, NO_METHOD);
     let words = half.words(start);
     for (number, name) in METHODS.iter().enumerate() {
@@ -118,7 +119,7 @@ fn read_method(half: &mut Half, start: u32) {
         }
     }
     let mut length = 0;
-    while length < LONGEST {
+    while length < LONGEST_METHOD {
         let byte = half.byte(start.wrapping_add(length));
         if byte == b' ' && length > 0 {
             set_volatile(&mut half.number, u64::from(names::OTHER));
@@ -143,18 +144,31 @@ pub(super) enum Beginning {
     No,
 }
 
-/// Tells whether the window, filled up to `filled`, begins a request by one of the registered methods.
+/// Tells whether the window, filled up to `filled`, begins a request: by one of the registered methods, or with `any` by what may
+/// be one.
 #[inline(always)]
-pub(super) fn may_begin_request(half: &mut Half, filled: u32) -> Beginning {
+pub(super) fn may_begin_request(half: &mut Half, filled: u32, any: bool) -> Beginning {
     read_method(half, DATA);
-    let behind = volatile(&half.cursor);
-    if volatile(&half.number) < u64::from(names::OTHER) {
+    let (method, behind) = (volatile(&half.number), volatile(&half.cursor));
+    if method < u64::from(names::OTHER) || (any && method == u64::from(names::OTHER)) {
         if behind >= filled {
             return Beginning::Undecided;
         }
-        return if matches!(half.byte(behind), b'/' | b'*' | b'h') { Beginning::Yes } else { Beginning::No };
+        let begins = matches!(half.byte(behind), b'/' | b'*' | b'h');
+        return if begins { Beginning::Yes } else { Beginning::No };
     }
     let present = filled - DATA;
+    if method == NO_METHOD && any {
+        // Letters up to the end of what is at hand; behind it stands a zero.
+        let mut letters = 0;
+        while letters < LONGEST_METHOD {
+            if letters >= present || !half.byte(DATA + letters).is_ascii_uppercase() {
+                break;
+            }
+            letters += 1;
+        }
+        return if letters == present { Beginning::Undecided } else { Beginning::No };
+    }
     let start = half.word(DATA);
     let mask = (1_u64 << ((present & 7) * 8)) - 1;
     let mut begins = Beginning::No;

@@ -154,11 +154,12 @@ pub fn is_next_message<P: Packets>(packets: &P, side: u32, sequence: u32) -> boo
 #[inline(always)]
 pub fn message<P: Packets>(packets: &P, side: u32, sequence: u32, length: u32, now_ns: u64) {
     packets.http().halves[(side & 1) as usize].now_ns = now_ns;
-    packets.order(side).next = sequence.wrapping_add(length);
     let goes_on = packets.lines(side, 0, length);
     if goes_on < length {
         packets.rest(side, goes_on, length);
     }
+    // Not before: a CPU that has the segment behind it would take that for the next while this one is framed.
+    packets.order(side).next = sequence.wrapping_add(length);
 }
 
 /// Reads a segment from its beginning as chunks, ahead of a hole; what it is ([`ahead`]).

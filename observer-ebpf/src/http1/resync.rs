@@ -28,7 +28,7 @@ pub fn resync<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 
     let carried = half.carried & 0xff;
     let Some(filled) = fill(half, context, offset, end, LOAD) else { return end };
     let begins = if side & 1 == REQUEST {
-        first_line::may_begin_request(half, filled)
+        first_line::may_begin_request(half, filled, false)
     } else {
         first_line::may_begin_response(half, filled)
     };
@@ -78,7 +78,7 @@ fn instead_of_body<C: Context>(context: &C, side: u32, offset: u32, end: u32) ->
     let carried = half.carried & 0xff;
     let Some(filled) = fill(half, context, offset, end, LOAD) else { return offset };
     let begins = if side & 1 == REQUEST {
-        first_line::may_begin_request(half, filled)
+        first_line::may_begin_request(half, filled, true)
     } else {
         first_line::may_begin_response(half, filled)
     };

@@ -5,11 +5,10 @@ use core::ptr;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 
-/// How often [`wait`] looks, and how often it reads the clock in between to pass the time: each time takes 20 ns or more, so
-/// 0.1 ms in all. What takes longer is missed and counted. The verifier keeps a state for each look: with 4,096 of them loading
-/// took 26 MiB more.
+/// How often [`wait`] looks, and how often it reads the clock in between to pass the time: each time takes 20 ns or more, so 0.1 ms
+/// in all. The verifier keeps a state for each look: with 4,096 of them loading took 26 MiB more.
 const LOOKS: u32 = 512;
-const CLOCKS: u32 = 8;
+const CLOCKS: u32 = 16;
 
 /// Claims what `mark` marks; false where another CPU has it. Two that come within the time in which a write gets from one
 /// CPU to another both claim it, which `flow::claim::check` finds out in the end.
