@@ -18,9 +18,11 @@ use tokio::{
 use self::sources::Observed;
 use crate::{
     collectors::{
+        self,
         cgroup::mounts::CgroupMounts,
         exchanges::{Exchanges, FromKernel},
         nodejs::NodeJsCollector,
+        over_budget::OverBudget,
         overflow::LabelOverflow,
     },
     config::Config,
@@ -31,6 +33,7 @@ use crate::{
     },
     nodejs::{Follower, Refused},
     profiles::Profiles,
+    reading::Readers,
     server::{self, Endpoint, Readiness, Sources},
     targets::{self, Handle, Inventory, TargetList, cgroups::Hierarchy},
 };
@@ -59,7 +62,13 @@ pub fn target_settings(config: &Config) -> targets::Settings {
 }
 
 /// Runs until SIGTERM or SIGINT. `kernel_log`: also logs what the kernel half says of itself.
-pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
+/// `readers` read what may not answer; `over_budget` is told of targets that take too much.
+pub async fn run(
+    config: &Config,
+    kernel_log: bool,
+    readers: Readers,
+    over_budget: OverBudget,
+) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let endpoint = Endpoint::open(config).await?;
     require_host()?;
@@ -118,13 +127,18 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
     let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
     let nodejs = config.nodejs.enabled.then(|| {
-        let roles = config.limits.process_roles as usize;
+        let settings = collectors::nodejs::Settings {
+            max_roles: config.limits.process_roles as usize,
+            capacity: config.limits.nodejs_processes as usize,
+            readers: readers.clone(),
+            over_budget: over_budget.clone(),
+        };
         let runtimes = Arc::clone(&kernel) as _;
-        NodeJsCollector::new(Arc::clone(&targets), runtimes, PROC.into(), overflow.clone(), roles)
+        NodeJsCollector::new(Arc::clone(&targets), runtimes, PROC.into(), overflow.clone(), settings)
     });
     let mut refused = Refused::default();
     if let Some(collector) = &nodejs {
-        let follower = Follower::new(Arc::clone(&kernel), PROC.into());
+        let follower = Follower::new(Arc::clone(&kernel), PROC.into(), readers.clone(), over_budget.clone());
         refused = follower.refused();
         let (to_follower, starts) = mpsc::channel(STARTED_PROCESSES);
         reading.spawn(started.run(to_follower));
@@ -133,8 +147,19 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         reading.spawn(runtimes.run(handle.clone(), starts, config.targets.rescan));
     }
     reading.spawn(recount(Arc::clone(&kernel)));
-    let observed =
-        Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow };
+    let observed = Observed {
+        kernel,
+        mounts,
+        records,
+        exchanges,
+        nodejs,
+        refused,
+        profiles,
+        targets,
+        overflow,
+        readers,
+        over_budget,
+    };
     let scraper = sources::scraper(config, observed);
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));

@@ -15,6 +15,9 @@ use crate::{
     targets::selector::{GRAMMAR, Selector},
 };
 
+/// The subcommand by which the agent starts the processes that read for it.
+pub const READER: &str = "reader";
+
 /// Watches closed AI chat containers from the host through eBPF and /proc, for Prometheus.
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +47,9 @@ pub enum Command {
     Metrics(MetricsArgs),
     /// Print the effective configuration, with comments
     Config,
+    /// Read files for the agent that has started it
+    #[command(name = READER, hide = true)]
+    Reader,
 }
 
 /// Flags of `observer run`.

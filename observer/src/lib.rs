@@ -14,5 +14,6 @@ pub mod kernel;
 pub mod logging;
 pub mod nodejs;
 pub mod profiles;
+pub mod reading;
 pub mod server;
 pub mod targets;

@@ -12,12 +12,14 @@ use observer::{
         cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
         oom_kills::{Kills, OomKills},
+        over_budget::OverBudget,
         overflow::LabelOverflow,
         process::{MAX_ROLES, ProcessCollector, Settings},
         scraper::Scraper,
         target::TargetCollector,
     },
     profiles::Profiles,
+    reading::Readers,
     targets::{Cgroup, Info, Labels, StateCounts, Target, TargetList, cgroups::Hierarchy},
 };
 
@@ -85,7 +87,13 @@ fn scrape(cgroups: &str, unified: &str) -> String {
     let mounts = mounts(&fixtures.join(cgroups), unified);
     let overflow = LabelOverflow::default();
     let profiles = Profiles::compiled_in().unwrap();
-    let processes = Settings { max_roles: MAX_ROLES, proportional_memory: true, profiles };
+    let processes = Settings {
+        max_roles: MAX_ROLES,
+        proportional_memory: true,
+        profiles,
+        readers: Readers::here(proc_root.clone()),
+        over_budget: OverBudget::default(),
+    };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(targets(), Arc::clone(&mounts)));
     registry.register(ProcessCollector::new(

@@ -54,7 +54,7 @@ impl Following {
             // that panics. What is waited for here is left behind.
             let looking = spawn_blocking(move || {
                 match process {
-                    Some(process) => self.started(process),
+                    Some(process) => self.started(process, &targets),
                     None => self.look(&targets),
                 }
                 self
@@ -63,9 +63,9 @@ impl Following {
         }
     }
 
-    fn started(&mut self, process: u32) {
-        if self.follower.started(process) {
-            self.collector.started(process);
+    fn started(&mut self, process: u32, targets: &Handle) {
+        if let Some(target) = self.follower.started(process, &targets.targets()) {
+            self.collector.started(target, process);
         }
     }
 

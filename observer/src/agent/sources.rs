@@ -14,9 +14,11 @@ use crate::{
         http::HttpCollector,
         kernel::KernelCollector,
         nodejs::NodeJsCollector,
+        over_budget::{OverBudget, OverBudgetCollector},
         overflow::LabelOverflow,
         process::{self, ProcessCollector},
         scraper::Scraper,
+        series_budget::SeriesBudget,
         streams::StreamCollector,
         target::TargetCollector,
         tcp::TcpCollector,
@@ -26,6 +28,7 @@ use crate::{
     kernel::{Kernel, Records},
     nodejs::Refused,
     profiles::Profiles,
+    reading::Readers,
     targets::TargetList,
 };
 
@@ -40,6 +43,8 @@ pub(super) struct Observed {
     pub(super) profiles: Profiles,
     pub(super) targets: Arc<dyn TargetList>,
     pub(super) overflow: LabelOverflow,
+    pub(super) readers: Readers,
+    pub(super) over_budget: OverBudget,
 }
 
 /// What exchanges are counted with.
@@ -55,13 +60,26 @@ pub(super) fn exchange_settings(
 
 /// All collectors, in the order of a scrape.
 pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
-    let Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow } =
-        observed;
+    let Observed {
+        kernel,
+        mounts,
+        records,
+        exchanges,
+        nodejs,
+        refused,
+        profiles,
+        targets,
+        overflow,
+        readers,
+        over_budget,
+    } = observed;
     let proc_root = Path::new(PROC);
     let processes = process::Settings {
         max_roles: config.limits.process_roles as usize,
         proportional_memory: config.processes.pss,
         profiles,
+        readers,
+        over_budget: over_budget.clone(),
     };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
@@ -80,9 +98,12 @@ pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
     if let Some(nodejs) = nodejs {
         registry.register(nodejs);
     }
+    registry.register(OverBudgetCollector::new(Arc::clone(&targets), over_budget.clone()));
     let kills = Arc::clone(&kernel) as _;
     registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts, kills));
     registry.register(KernelCollector::new(kernel, records, refused, Arc::clone(&targets)));
+    let most = config.limits.series.into();
+    let budget = SeriesBudget::new(most, Arc::clone(&targets), overflow.clone(), over_budget);
     let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
-    Scraper::new(registry, agent, config.metrics.prefix.as_str())
+    Scraper::new(registry, agent, config.metrics.prefix.as_str()).with_budget(budget)
 }

@@ -12,6 +12,16 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
+impl Kind {
+    /// Series that one value of it takes: a histogram counts its buckets, its sum and its count.
+    pub(super) fn series(self) -> u64 {
+        match self {
+            Self::Histogram(bounds) => bounds.len() as u64 + 3,
+            Self::Counter | Self::Gauge => 1,
+        }
+    }
+}
+
 /// A metric's declaration.
 #[derive(Debug)]
 pub struct Metric {

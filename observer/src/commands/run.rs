@@ -8,10 +8,12 @@ use tokio::runtime;
 
 use crate::{
     agent,
+    collectors::over_budget::OverBudget,
     config::Config,
     confine::{self, Plans},
     kernel::{self, memory},
     logging,
+    reading::Readers,
 };
 
 /// Attaching and scraping block a thread each; the rest needs hardly any.
@@ -23,6 +25,11 @@ const GRACE: Duration = Duration::from_millis(200);
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     memory::keep_little();
     logging::init(&config.log)?;
+    confine::raise_file_limit();
+    // Before privileges are given up, so that they have what they need, and before there is anything that they could hold.
+    let over_budget = OverBudget::default();
+    let readers =
+        Readers::start(over_budget.clone()).context("cannot start the processes that read files")?;
     let perf_probes = config.nodejs.enabled && !kernel::probes_by_links();
     let plans = Plans { low_port: config.listen.is_low_port(), perf_probes };
     confine::give_up_privileges(plans)?;
@@ -31,7 +38,7 @@ pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result = runtime.block_on(agent::run(config, kernel_log));
+    let result = runtime.block_on(agent::run(config, kernel_log, readers, over_budget));
     runtime.shutdown_timeout(GRACE);
     result
 }

@@ -7,7 +7,7 @@ mod system_calls;
 
 use anyhow::Context as _;
 use rustix::{
-    process::{Resource, Rlimit, setrlimit},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::set_no_new_privs,
 };
 
@@ -34,6 +34,31 @@ pub fn give_up_privileges(plans: Plans) -> anyhow::Result<()> {
 /// Where this kernel has no filters of system calls (`CONFIG_SECCOMP_FILTER`).
 pub fn refuse_system_calls() -> anyhow::Result<()> {
     system_calls::refuse().context("cannot filter system calls; the kernel needs CONFIG_SECCOMP_FILTER")
+}
+
+/// Gives up everything but reading files of other processes, of this process: to be called before it reads any.
+///
+/// # Errors
+/// Where something stays that the kernel could take.
+pub fn confine_reader() -> anyhow::Result<()> {
+    capabilities::keep_reading().context("cannot give up capabilities")?;
+    set_no_new_privs(true).context("cannot give up new privileges")?;
+    // A kernel without filters of system calls has none for the agent either, which says so.
+    if let Err(error) = system_calls::refuse_where_reading() {
+        tracing::debug!(error = format!("{error:#}"), "a reader's system calls are not filtered");
+    }
+    Ok(())
+}
+
+/// Lets the agent have as many open files as it may: some for each target, and for each executable that is probed.
+pub fn raise_file_limit() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current == maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, ?current, "the limit of open files stays as it is");
+    }
 }
 
 /// What became of the parts of [`confine_server`]; each stands by itself.

@@ -3,12 +3,15 @@
 
 pub(crate) mod bounded;
 mod code;
+mod elf;
 mod executable;
 mod follow;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod names;
+mod shares;
 mod symbols;
 mod waits;
 
-pub use executable::{Executable, Missing, Point, Probe, read};
+pub use executable::{Executable, Missing, Point, Probe, Reading, read};
 pub use follow::{Follower, Probes, Refused};

@@ -140,19 +140,24 @@ impl Hierarchy {
 
     /// Process ids in the cgroup and all its descendants. Empty when it is gone.
     pub fn processes(&self, cgroup: &Path) -> Vec<u32> {
+        self.members(cgroup).unwrap_or_default()
+    }
+
+    /// Process ids in the cgroup and all its descendants, empty when it is gone. An error says that it cannot be told.
+    pub fn members(&self, cgroup: &Path) -> io::Result<Vec<u32>> {
         let mut processes = Vec::new();
         let mut pending: Vec<PathBuf> = self.directory(cgroup).into_iter().collect();
         while let Some(directory) = pending.pop() {
             // A threaded cgroup answers EOPNOTSUPP; its processes stand in the file of its domain's root.
-            let members = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+            let members = told(fs::read_to_string(directory.join("cgroup.procs")))?.unwrap_or_default();
             let pids = members.lines().filter_map(|line| line.parse::<u32>().ok());
             // A process of another pid namespace reads as 0.
             processes.extend(pids.filter(|pid| *pid != 0));
-            let entries = fs::read_dir(&directory).into_iter().flatten().flatten();
+            let entries = told(fs::read_dir(&directory))?.into_iter().flatten().flatten();
             let children = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             pending.extend(children.map(|child| child.path()));
         }
-        processes
+        Ok(processes)
     }
 
     /// Whether the cgroup or a descendant holds a live process; `None` when it is gone.
@@ -171,6 +176,20 @@ impl Hierarchy {
             Err(_) if cgroup == Path::new("/") && directory.exists() => Some(true),
             Err(_) => None,
         }
+    }
+}
+
+/// What was read; `None` where it is gone, and an error where that cannot be told: the agent's own lack of descriptors or
+/// of memory, or of permission.
+fn told<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM | libc::EIO) => {
+                Err(error)
+            }
+            _ => Ok(None),
+        },
     }
 }
 

@@ -57,7 +57,12 @@ impl Host {
             Arc::clone(&maps) as _,
             proc.path().to_owned(),
             overflow.clone(),
-            max_roles,
+            Settings {
+                max_roles,
+                capacity: 1024,
+                readers: Readers::here(proc.path().to_owned()),
+                over_budget: OverBudget::default(),
+            },
         );
         Self { proc, maps, collector, overflow }
     }
@@ -161,7 +166,7 @@ fn the_longest_turn_that_runs_shows_and_heaps_add_up() {
 fn a_process_that_ended_early_keeps_the_role_it_started_with() {
     let host = Host::new(4);
     host.process(7, "");
-    host.collector.started(7);
+    host.collector.started(1, 7);
     host.counted(7, 2, 0);
     host.ends(7);
     host.counted(9, 1, 0);

@@ -2,7 +2,7 @@
 //! A process may vanish between two files and some files need permission: what cannot be read is `None`.
 
 use std::{
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -15,6 +15,9 @@ use super::super::cgroup::files::read_whole;
 
 /// What reading the memory of a process that is gone returns (ESRCH, `man 2 open`).
 const NO_SUCH_PROCESS: i32 = 3;
+
+/// Bytes of a file that are read; lists of sockets grow with what a target opens.
+const LONGEST: u64 = 1 << 20;
 
 /// What `/proc` says of one process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,15 +46,6 @@ pub struct ProcessFiles {
     pub open_fds: Option<u64>,
     /// Bytes read from and written to storage; needs the permission to trace the process.
     pub io: Option<(u64, u64)>,
-}
-
-/// What rarely changes while a process lives, and is dear to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Arguments, each ended by a zero byte; a process may have written anything over them.
-    pub command_line: Vec<u8>,
-    /// Soft limit of open files; `None` also where there is none.
-    pub max_fds: Option<u64>,
 }
 
 /// A process's directory, kept open while it is read: a new process with its pid cannot be mistaken for it.
@@ -89,18 +83,16 @@ impl ProcessDirectory {
         })
     }
 
-    /// Its arguments, each ended by a zero byte.
-    pub fn command_line(&self) -> Vec<u8> {
-        self.bytes("cmdline").unwrap_or_default()
+    /// Soft limit of open files; `None` also where there is none. It rarely changes, and is dear to read.
+    pub fn max_fds(&self) -> Option<u64> {
+        let limits = self.bytes("limits").unwrap_or_default();
+        number_after(&String::from_utf8_lossy(&limits), "Max open files")
     }
 
-    /// Reads what rarely changes.
-    pub fn settings(&self) -> Settings {
-        let limits = self.bytes("limits").unwrap_or_default();
-        Settings {
-            command_line: self.command_line(),
-            max_fds: number_after(&String::from_utf8_lossy(&limits), "Max open files"),
-        }
+    /// The short name of its program, and who started it; `None` where the process has gone.
+    pub fn origin(&self) -> Option<(String, i32)> {
+        let stat = self.0.stat().ok()?;
+        Some((stat.comm, stat.ppid))
     }
 
     /// The short name of its program; `None` where the process has gone.
@@ -147,10 +139,10 @@ impl ProcessDirectory {
         all.map(|descriptor| (descriptor.fd, descriptor.target)).collect()
     }
 
-    /// A file's bytes: the crate's own parsers of text refuse names that are no UTF-8.
+    /// A file's first bytes: the crate's own parsers of text refuse names that are no UTF-8.
     pub(super) fn bytes(&self, file: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(2048);
-        read_whole(self.0.open_relative(file).ok()?, &mut bytes).ok()?;
+        read_whole(self.0.open_relative(file).ok()?.take(LONGEST), &mut bytes).ok()?;
         Some(bytes)
     }
 }
@@ -175,11 +167,10 @@ mod tests {
     fn the_own_process_reads_as_its_files_say() {
         let directory = ProcessDirectory::open(Path::new("/proc"), "self").unwrap();
         let files = directory.read().unwrap();
-        let settings = directory.settings();
-        assert!(settings.command_line.ends_with(b"\0"));
+        assert_eq!(directory.origin().unwrap().0, files.comm);
         assert_eq!(directory.executable(), std::env::current_exe().unwrap());
         assert!(files.resident_bytes > 0 && files.virtual_bytes > files.resident_bytes);
-        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && settings.max_fds.unwrap() > 3);
+        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && directory.max_fds().unwrap() > 3);
         assert!(boot_time(Path::new("/proc")).unwrap() > 1_000_000_000);
     }
 
@@ -214,14 +205,12 @@ mod tests {
         std::fs::write(process.join("stat"), stat).unwrap();
         let status = b"Name:\tba) \xff d\nVmSize:\t   12 kB\nVmRSS:\t       8 kB\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n";
         std::fs::write(process.join("status"), status).unwrap();
-        std::fs::write(process.join("cmdline"), b"\xfe\0").unwrap();
         let directory = ProcessDirectory::open(root.path(), "7").unwrap();
-        let (files, settings) = (directory.read().unwrap(), directory.settings());
+        let files = directory.read().unwrap();
         assert_eq!(files.comm, "ba) \u{fffd} d");
         assert_eq!((files.user_ticks, files.system_ticks, files.threads), (11, 22, 3));
         assert_eq!((files.resident_bytes, files.virtual_bytes), (8192, 12288));
         assert_eq!((files.voluntary_switches, files.involuntary_switches), (5, 6));
-        assert_eq!((files.open_fds, settings.max_fds, files.io), (None, None, None));
-        assert_eq!(settings.command_line, b"\xfe\0");
+        assert_eq!((files.open_fds, directory.max_fds(), files.io), (None, None, None));
     }
 }

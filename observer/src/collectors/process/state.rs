@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     super::overflow::{LabelOverflow, OTHER},
+    arguments::Arguments,
     files::{ProcessDirectory, ProcessFiles},
     metrics::METRICS,
     parts::{Part, Told},
@@ -32,6 +33,8 @@ const PARENTS: usize = 2;
 pub(super) struct State {
     processes: HashMap<(i32, u64), Seen>,
     pub(super) roles: BTreeMap<Arc<str>, Totals>,
+    /// What lived at the last look, summed.
+    pub(super) sums: BTreeMap<Arc<str>, Sums>,
     vacancies: Vacancies,
 }
 
@@ -63,6 +66,7 @@ pub(super) struct Look<'a> {
     pub(super) pids: &'a [i32],
     /// How often the target has come back.
     pub(super) restarts: u64,
+    pub(super) arguments: &'a Arguments<'a>,
 }
 
 impl State {
@@ -71,7 +75,7 @@ impl State {
         &mut self,
         look: &Look<'_>,
         proportional: impl Fn(&ProcessDirectory) -> Proportional,
-    ) -> BTreeMap<Arc<str>, Sums> {
+    ) {
         let mut sums: BTreeMap<Arc<str>, Sums> = BTreeMap::new();
         let mut alive = HashMap::with_capacity(look.pids.len());
         let other_run = self.vacancies.begin(look.restarts);
@@ -108,7 +112,7 @@ impl State {
         if self.processes.is_empty() {
             self.vacancies.clear();
         }
-        sums
+        self.sums = sums;
     }
 
     /// What is known of a process, its settings read again where they may have changed.
@@ -130,14 +134,21 @@ impl State {
         if let Some(seen) = before.take_if(|seen| settled(seen) && seen.comm == files.comm) {
             return seen;
         }
-        let settings = directory.settings();
-        let command_line = hash(&settings.command_line);
+        let max_fds = directory.max_fds();
+        // Read by its id: it counts if the process that is looked at still has it.
+        let arguments = look.arguments.of(key.0).filter(|_| directory.origin().is_some());
+        let could_look = arguments.is_some();
+        if let Some(seen) = before.take_if(|seen| !could_look && seen.comm == files.comm) {
+            return Seen { max_fds, ..seen };
+        }
+        let arguments = arguments.unwrap_or_default();
+        let command_line = hash(&arguments);
         let same_names =
             |seen: &Seen| !seen.open && (&seen.comm, seen.command_line) == (&files.comm, command_line);
         if let Some(seen) = before.take_if(|seen| same_names(seen)) {
-            return Seen { max_fds: settings.max_fds, ..seen };
+            return Seen { max_fds, ..seen };
         }
-        let told = Told::new(directory, &files.comm, settings.command_line);
+        let told = Told::new(directory, &files.comm, arguments);
         let part = Part::of(&told, &look.parents(files.parent));
         let wanted = match part {
             Some(part) => part.role(&told.role, look.names),
@@ -149,10 +160,10 @@ impl State {
         Seen {
             role,
             wanted,
-            open: part.is_some_and(|part| !part.is_final()),
+            open: !could_look || part.is_some_and(|part| !part.is_final()),
             comm: files.comm.clone(),
             command_line,
-            max_fds: settings.max_fds,
+            max_fds,
             counted: before.as_ref().map(|seen| seen.counted).unwrap_or_default(),
             scrapes: before.as_ref().map(|seen| seen.scrapes).unwrap_or_default(),
             is_new,
@@ -186,13 +197,14 @@ impl Look<'_> {
         let mut found = Vec::new();
         while found.len() < PARENTS && self.pids.binary_search(&next).is_ok() {
             let opened = ProcessDirectory::open(self.proc_root, &next.to_string());
-            let Some((directory, files)) = opened.and_then(|opened| opened.read().map(|read| (opened, read)))
+            let Some((directory, (comm, parent))) =
+                opened.and_then(|opened| opened.origin().map(|origin| (opened, origin)))
             else {
                 break;
             };
-            let command_line = directory.settings().command_line;
-            found.push(Told::new(directory, &files.comm, command_line));
-            next = files.parent;
+            let Some(command_line) = self.arguments.of(next) else { break };
+            found.push(Told::new(directory, &comm, command_line));
+            next = parent;
         }
         found
     }

@@ -1,0 +1,104 @@
+//! Which targets take more than their share, and of what: whoever bounds something notes it here.
+//! It is shown for as long as it goes on and a minute beyond, so that a scrape sees it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{Collector, Families, Kind, Metric};
+use crate::targets::{TargetId, TargetList};
+
+/// How long it is shown after it was last noted.
+const SHOWN: Duration = Duration::from_mins(1);
+
+pub(super) static METRICS: [Metric; 1] = [Metric::of_target(
+    "target_over_budget",
+    Kind::Gauge,
+    &["what"],
+    "1 while the target takes more than its share, and loses its own numbers for it; absent where it never did.",
+)];
+
+/// What was noted. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct OverBudget(Arc<Mutex<BTreeMap<(TargetId, &'static str), Instant>>>);
+
+impl OverBudget {
+    /// The target takes more than its share of this now.
+    pub fn note(&self, target: TargetId, what: &'static str) {
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.insert((target, what), Instant::now()).is_none() {
+            tracing::warn!(
+                target,
+                what,
+                "a target takes more than its share, and loses its own numbers for it"
+            );
+        }
+    }
+}
+
+/// The gauge of targets that take too much.
+pub struct OverBudgetCollector {
+    targets: Arc<dyn TargetList>,
+    noted: OverBudget,
+}
+
+impl OverBudgetCollector {
+    /// Shows what was noted of the targets in `targets`.
+    pub fn new(targets: Arc<dyn TargetList>, noted: OverBudget) -> Self {
+        Self { targets, noted }
+    }
+}
+
+impl Collector for OverBudgetCollector {
+    fn name(&self) -> &'static str {
+        "over_budget"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        &METRICS
+    }
+
+    fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
+        let [over_budget] = &METRICS;
+        let targets = self.targets.targets();
+        let mut noted = self.noted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.retain(|(id, _), _| targets.iter().any(|target| target.id == *id));
+        for target in targets.iter() {
+            for ((_, what), when) in noted.range((target.id, "")..(target.id + 1, "")) {
+                let labels = [target.labels.container.as_str(), target.labels.app.as_str(), what];
+                let still = when.elapsed() < SHOWN;
+                families.value(over_budget, &labels, f64::from(u8::from(still)));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::targets::{Info, Labels, Target, fixture::Fixed};
+
+    #[test]
+    fn it_is_shown_while_it_lasts_and_then_as_over() {
+        let labels = Labels { container: "web".into(), app: String::new() };
+        let target = Target { id: 3, labels, info: Info::default(), cgroups: Vec::new(), restarts: 0 };
+        let noted = OverBudget::default();
+        let collector = OverBudgetCollector::new(Arc::new(Fixed([target].into())), noted.clone());
+        let text = || {
+            let mut families = Families::new("chat");
+            collector.collect(&mut families).unwrap();
+            String::from_utf8(families.encode().unwrap()).unwrap()
+        };
+        assert_eq!(text(), "");
+        noted.note(3, "series");
+        noted.note(4, "series");
+        let line = "chat_target_over_budget{container=\"web\",app=\"\",what=\"series\"}";
+        assert!(text().contains(&format!("{line} 1\n")), "{}", text());
+        noted.0.lock().unwrap().insert((3, "series"), Instant::now().checked_sub(SHOWN).unwrap());
+        assert!(text().contains(&format!("{line} 0\n")), "{}", text());
+        assert_eq!(noted.0.lock().unwrap().len(), 1, "one that is no target any more is forgotten");
+    }
+}
