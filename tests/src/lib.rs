@@ -12,6 +12,7 @@ pub mod demo;
 pub mod docker;
 pub mod faults;
 pub mod guest;
+pub mod hostile;
 pub mod http;
 pub mod memory_cgroup;
 pub mod metrics;

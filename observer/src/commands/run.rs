@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_millis(200);
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     memory::keep_little();
     logging::init(&config.log)?;
-    confine::raise_file_limit();
+    confine::descriptors::raise_limit()?;
     // Before privileges are given up, so that they have what they need, and before there is anything that they could hold.
     let over_budget = OverBudget::default();
     let readers =

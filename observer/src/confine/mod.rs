@@ -2,12 +2,13 @@
 //! What stays is what later targets need. The threads that talk to the network need none of it and give up the rest, too.
 
 mod capabilities;
+pub mod descriptors;
 mod landlock;
 mod system_calls;
 
 use anyhow::Context as _;
 use rustix::{
-    process::{Resource, Rlimit, getrlimit, setrlimit},
+    process::{Resource, Rlimit, setrlimit},
     thread::set_no_new_privs,
 };
 
@@ -48,17 +49,6 @@ pub fn confine_reader() -> anyhow::Result<()> {
         tracing::debug!(error = format!("{error:#}"), "a reader's system calls are not filtered");
     }
     Ok(())
-}
-
-/// Lets the agent have as many open files as it may: some for each target, and for each executable that is probed.
-pub fn raise_file_limit() {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current == maximum {
-        return;
-    }
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
-        tracing::warn!(%error, ?current, "the limit of open files stays as it is");
-    }
 }
 
 /// What became of the parts of [`confine_server`]; each stands by itself.

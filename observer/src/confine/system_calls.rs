@@ -233,8 +233,58 @@ fn rule(argument: u8, compares: SeccompCmpOp, value: u64) -> anyhow::Result<Secc
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of calls and flags are small, and the halves of an argument are meant"
+)]
 mod tests {
     use super::*;
+
+    /// What a filter returns for a call, as the kernel runs it (`struct seccomp_data` of include/uapi/linux/seccomp.h).
+    #[cfg(target_arch = "x86_64")]
+    fn verdict(program: &BpfProgram, number: u32, arguments: [u64; 6]) -> u32 {
+        // AUDIT_ARCH_X86_64.
+        let mut data = vec![number, 0xc000_003e, 0, 0];
+        data.extend(arguments.iter().flat_map(|argument| [*argument as u32, (*argument >> 32) as u32]));
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { jt } else { jf });
+            match code {
+                0x20 => value = data[k as usize / 4],
+                0x54 => value &= k,
+                0x05 => at += k as usize,
+                0x15 => at += jump(value == k),
+                0x25 => at += jump(value > k),
+                0x35 => at += jump(value >= k),
+                0x45 => at += jump(value & k != 0),
+                0x06 => return k,
+                _ => panic!("an instruction that filters do not have: {code:#x}"),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_is_refused_is_refused_in_both_tables() {
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+        let unix = [libc::AF_UNIX.cast_unsigned().into(), 0, 0, 0, 0, 0];
+        for (program, name) in [(program().unwrap(), "all"), (program_where_serving().unwrap(), "serving")] {
+            assert_eq!(verdict(&program, libc::SYS_read as u32, [0; 6]), libc::SECCOMP_RET_ALLOW, "{name}");
+            for number in [libc::SYS_read as u32, libc::SYS_execve as u32, 520, 0x3fff_ffff] {
+                assert_eq!(verdict(&program, number | X32, [0; 6]), refused, "{name}: {number} of x32");
+            }
+        }
+        let program = program().unwrap();
+        for (name, number) in REFUSED {
+            assert_eq!(verdict(&program, *number as u32, [0; 6]), refused, "{name}");
+        }
+        assert_eq!(verdict(&program, libc::SYS_socket as u32, unix), libc::SECCOMP_RET_ALLOW);
+        let open = |flags: i32| verdict(&program, libc::SYS_openat as u32, [0, 0, flags as u64, 0, 0, 0]);
+        assert_eq!((open(libc::O_RDONLY), open(libc::O_RDWR)), (libc::SECCOMP_RET_ALLOW, refused));
+    }
 
     #[test]
     fn there_is_a_filter_for_this_architecture() {

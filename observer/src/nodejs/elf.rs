@@ -346,6 +346,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_cut_while_it_is_read_is_an_error() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&std::fs::read("/proc/self/exe").unwrap()).unwrap();
+        let allowance = Allowance::new();
+        let elf = Elf::read(&file, &allowance).unwrap().unwrap();
+        let symbols = elf.all_symbols().unwrap();
+        file.set_len(symbols.table.start + 100).unwrap();
+        assert!(elf.each_symbol(&symbols, |_, _| {}).is_err());
+        assert!(elf.each_block(symbols.names.clone(), 100, |_, _| panic!("there are none")).is_ok());
+        file.set_len(70).unwrap();
+        assert!(
+            Elf::read(&file, &allowance).is_ok_and(|elf| elf.is_some_and(|elf| elf.all_symbols().is_none()))
+        );
+    }
+
+    #[test]
     fn entries_are_whole_whatever_blocks_and_holes_cut() {
         let size = size_of::<Rela64<Endianness>>() as u64;
         let entry = |value: u64| value.to_le_bytes();

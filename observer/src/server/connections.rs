@@ -15,7 +15,7 @@ use super::{
     answer::{Terms, answer},
     listener::Listener,
 };
-use crate::config;
+use crate::{config, confine::descriptors};
 
 /// How long running answers may take at shutdown.
 const GRACE: Duration = Duration::from_millis(500);
@@ -46,6 +46,22 @@ impl Open {
     }
 }
 
+/// How many connections are held: as many as were asked for, where the agent has descriptors left for itself then.
+fn most(asked: u32) -> usize {
+    let asked = asked as usize;
+    let most = descriptors::spare().map_or(asked, |spare| asked.min(spare / 2));
+    if most < asked {
+        tracing::warn!(
+            connections = most,
+            asked,
+            "few files may be open, and most are kept for targets: raise the limit (`ulimit -n`, LimitNOFILE) or ask for \
+             fewer connections in server.max_connections"
+        );
+    }
+    // One is always answered, if only to tell what is wrong.
+    most.max(1)
+}
+
 /// Serves until `shutdown` is done; the listener is then given to `release`.
 pub(super) async fn serve(
     endpoint: Endpoint,
@@ -57,8 +73,7 @@ pub(super) async fn serve(
     let Endpoint { listener, tls, access } = endpoint;
     let (stop, stopped) = watch::channel(false);
     let terms = Terms { router: access.guard(router.clone()), limits: limits.clone(), tls, access, stopped };
-    let mut open =
-        Open { tasks: JoinSet::new(), held: HashMap::new(), most: limits.max_connections as usize };
+    let mut open = Open { tasks: JoinSet::new(), held: HashMap::new(), most: most(limits.max_connections) };
     let mut failing = false;
     let mut shutdown = pin!(shutdown);
     loop {

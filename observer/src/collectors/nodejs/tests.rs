@@ -43,6 +43,10 @@ struct Host {
 
 impl Host {
     fn new(max_roles: usize) -> Self {
+        Self::with_capacity(max_roles, 1024)
+    }
+
+    fn with_capacity(max_roles: usize, capacity: usize) -> Self {
         let target = Target {
             id: 1,
             labels: Labels { container: "chat".to_owned(), app: String::new() },
@@ -59,7 +63,7 @@ impl Host {
             overflow.clone(),
             Settings {
                 max_roles,
-                capacity: 1024,
+                capacity,
                 readers: Readers::here(proc.path().to_owned()),
                 over_budget: OverBudget::default(),
             },
@@ -185,4 +189,23 @@ fn past_the_limit_of_roles_the_role_is_other() {
     assert_eq!((count(&text, "env"), count(&text, "other")), (Some(2), Some(3)), "{text}");
     assert_eq!(count(&text, "other worker_threads"), Some(1), "{text}");
     assert_eq!(host.overflow.counts()[0].overflows, 1);
+}
+
+#[test]
+fn a_target_with_too_many_processes_makes_room_for_others() {
+    let host = Host::with_capacity(4, 12);
+    for pid in 1..=9 {
+        host.process(pid, "/app/server.js");
+        host.counted(pid, 1, 0);
+    }
+    host.scrape();
+    assert_eq!(host.maps.processes.read().unwrap().len(), 9, "there is room enough");
+    for pid in 10..=12 {
+        host.process(pid, "/app/server.js");
+        host.counted(pid, 1, 0);
+    }
+    assert_eq!(count(&host.scrape(), "env"), Some(12), "what they had counted stays");
+    let mut left: Vec<u32> = host.maps.processes.read().unwrap().iter().map(|(id, _)| *id).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 2, 3, 4, 5, 6, 7, 8], "the oldest keep their places");
 }

@@ -8,7 +8,7 @@ use std::{
 
 use procfs::{
     ProcError,
-    process::{FDTarget, Process},
+    process::{FDTarget, Process, Stat},
 };
 
 use super::super::cgroup::files::read_whole;
@@ -65,12 +65,6 @@ impl ProcessDirectory {
         let status = self.bytes("status")?;
         let status = String::from_utf8_lossy(&status);
         Some(ProcessFiles {
-            comm: stat.comm,
-            parent: stat.ppid,
-            start_ticks: stat.starttime,
-            user_ticks: stat.utime,
-            system_ticks: stat.stime,
-            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
             resident_bytes: number_after(&status, "VmRSS:").unwrap_or_default() * 1024,
             virtual_bytes: number_after(&status, "VmSize:").unwrap_or_default() * 1024,
             voluntary_switches: number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default(),
@@ -80,7 +74,36 @@ impl ProcessDirectory {
                 let io = String::from_utf8_lossy(&io);
                 Some((number_after(&io, "read_bytes:")?, number_after(&io, "write_bytes:")?))
             }),
+            ..Self::of_stat(stat)
         })
+    }
+
+    /// Reads what one file tells of it, where there are too many processes to read all of each: then nothing is known of
+    /// context switches, descriptors and I/O, and memory is less exact. `None` where the process has gone.
+    pub fn read_briefly(&self) -> Option<ProcessFiles> {
+        let stat = self.0.stat().ok()?;
+        Some(ProcessFiles {
+            resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
+            virtual_bytes: stat.vsize,
+            ..Self::of_stat(stat)
+        })
+    }
+
+    fn of_stat(stat: Stat) -> ProcessFiles {
+        ProcessFiles {
+            comm: stat.comm,
+            parent: stat.ppid,
+            start_ticks: stat.starttime,
+            user_ticks: stat.utime,
+            system_ticks: stat.stime,
+            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+            resident_bytes: 0,
+            virtual_bytes: 0,
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            open_fds: None,
+            io: None,
+        }
     }
 
     /// Soft limit of open files; `None` also where there is none. It rarely changes, and is dear to read.

@@ -25,6 +25,11 @@ const SETTLING: u32 = 4;
 /// Scrapes after which the settings of a settled process are read again.
 const SETTINGS_EVERY: u32 = 8;
 
+/// Processes of a target of which all files are read, and of which one file is, the others among them. For more a scrape would
+/// take longer than it may; they are counted.
+const READ: usize = 512;
+const READ_BRIEFLY: usize = 1536;
+
 /// How many processes above a process are looked at: its parent, and who asked the fork server for it.
 const PARENTS: usize = 2;
 
@@ -79,24 +84,40 @@ impl State {
         let mut sums: BTreeMap<Arc<str>, Sums> = BTreeMap::new();
         let mut alive = HashMap::with_capacity(look.pids.len());
         let other_run = self.vacancies.begin(look.restarts);
-        for pid in look.pids {
+        for (index, pid) in look.pids.iter().enumerate().take(READ_BRIEFLY) {
             let Some(directory) = ProcessDirectory::open(look.proc_root, &pid.to_string()) else {
                 continue;
             };
-            let Some(files) = directory.read() else {
+            let briefly = index >= READ;
+            let files = if briefly { directory.read_briefly() } else { directory.read() };
+            let Some(files) = files else {
                 continue;
             };
-            let share = proportional(&directory);
+            let share = if briefly { Proportional::default() } else { proportional(&directory) };
             let key = (*pid, files.start_ticks);
-            let mut seen = self.look_at(look, key, directory, &files);
+            let mut seen = if briefly {
+                self.glance_at(look, key, &files)
+            } else {
+                self.look_at(look, key, directory, &files)
+            };
             seen.is_new &= !other_run;
             let mut counted = Totals::of(&files);
+            if briefly {
+                counted.voluntary_switches = seen.counted.voluntary_switches;
+                counted.involuntary_switches = seen.counted.involuntary_switches;
+            }
             // A file that could not be read this time has not started from nothing when it can be the next time.
             counted.io = counted.io.or(seen.counted.io);
             self.roles.entry(Arc::clone(&seen.role)).or_default().add(counted, seen.counted);
             seen.counted = counted;
             sums.entry(Arc::clone(&seen.role)).or_default().add(&files, seen.max_fds, share);
             alive.insert(key, seen);
+        }
+        if let Some(more) = look.pids.len().checked_sub(READ_BRIEFLY).filter(|more| *more > 0) {
+            sums.entry(self.other(look)).or_default().processes += more as u64;
+        }
+        if look.pids.len() > READ {
+            look.arguments.note_too_many();
         }
         let ended = std::mem::replace(&mut self.processes, alive);
         if !other_run {
@@ -113,6 +134,33 @@ impl State {
             self.vacancies.clear();
         }
         self.sums = sums;
+    }
+
+    /// What is known of a process that is one of too many: its role, if it had one before.
+    fn glance_at(&mut self, look: &Look<'_>, key: (i32, u64), files: &ProcessFiles) -> Seen {
+        if let Some(mut seen) = self.processes.remove(&key) {
+            seen.is_new = false;
+            return seen;
+        }
+        Seen {
+            role: self.other(look),
+            wanted: OTHER.to_owned(),
+            open: true,
+            comm: files.comm.clone(),
+            command_line: 0,
+            max_fds: None,
+            // It may have been looked at before and left out since: it counts from now on.
+            counted: Totals::of(files),
+            scrapes: 0,
+            is_new: false,
+        }
+    }
+
+    /// The role of processes that are too many.
+    fn other(&mut self, look: &Look<'_>) -> Arc<str> {
+        let role = self.admit(look, OTHER);
+        self.roles.entry(Arc::clone(&role)).or_default();
+        role
     }
 
     /// What is known of a process, its settings read again where they may have changed.
@@ -143,13 +191,17 @@ impl State {
         }
         let arguments = arguments.unwrap_or_default();
         let command_line = hash(&arguments);
-        let same_names =
-            |seen: &Seen| !seen.open && (&seen.comm, seen.command_line) == (&files.comm, command_line);
+        let same_names_of = |seen: &Seen| (&seen.comm, seen.command_line) == (&files.comm, command_line);
+        let same_names = |seen: &Seen| !seen.open && same_names_of(seen);
         if let Some(seen) = before.take_if(|seen| same_names(seen)) {
             return Seen { max_fds, ..seen };
         }
+        let closely = look.arguments.may_look_closely();
+        if let Some(seen) = before.take_if(|seen| !closely && same_names_of(seen)) {
+            return Seen { max_fds, ..seen };
+        }
         let told = Told::new(directory, &files.comm, arguments);
-        let part = Part::of(&told, &look.parents(files.parent));
+        let part = closely.then(|| Part::of(&told, &look.parents(files.parent))).flatten();
         let wanted = match part {
             Some(part) => part.role(&told.role, look.names),
             None => told.role,
@@ -160,7 +212,7 @@ impl State {
         Seen {
             role,
             wanted,
-            open: !could_look || part.is_some_and(|part| !part.is_final()),
+            open: !could_look || !closely || part.is_some_and(|part| !part.is_final()),
             comm: files.comm.clone(),
             command_line,
             max_fds,
