@@ -18,11 +18,9 @@ use tokio::{
 use self::sources::Observed;
 use crate::{
     collectors::{
-        self,
         cgroup::mounts::CgroupMounts,
         exchanges::{Exchanges, FromKernel},
         nodejs::NodeJsCollector,
-        over_budget::OverBudget,
         overflow::LabelOverflow,
     },
     config::Config,
@@ -62,13 +60,8 @@ pub fn target_settings(config: &Config) -> targets::Settings {
 }
 
 /// Runs until SIGTERM or SIGINT. `kernel_log`: also logs what the kernel half says of itself.
-/// `readers` read what may not answer; `over_budget` is told of targets that take too much.
-pub async fn run(
-    config: &Config,
-    kernel_log: bool,
-    readers: Readers,
-    over_budget: OverBudget,
-) -> anyhow::Result<()> {
+/// `readers` read what may not answer.
+pub async fn run(config: &Config, kernel_log: bool, readers: Readers) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let endpoint = Endpoint::open(config).await?;
     require_host()?;
@@ -127,18 +120,13 @@ pub async fn run(
     reading.spawn(exchange_ring.run(move || taken_in.take_in()));
     let targets: Arc<dyn TargetList> = Arc::new(handle.clone());
     let nodejs = config.nodejs.enabled.then(|| {
-        let settings = collectors::nodejs::Settings {
-            max_roles: config.limits.process_roles as usize,
-            capacity: config.limits.nodejs_processes as usize,
-            readers: readers.clone(),
-            over_budget: over_budget.clone(),
-        };
+        let settings = nodejs::settings(&config.limits, readers.clone());
         let runtimes = Arc::clone(&kernel) as _;
         NodeJsCollector::new(Arc::clone(&targets), runtimes, PROC.into(), overflow.clone(), settings)
     });
     let mut refused = Refused::default();
     if let Some(collector) = &nodejs {
-        let follower = Follower::new(Arc::clone(&kernel), PROC.into(), readers.clone(), over_budget.clone());
+        let follower = Follower::new(Arc::clone(&kernel), PROC.into(), readers.clone());
         refused = follower.refused();
         let (to_follower, starts) = mpsc::channel(STARTED_PROCESSES);
         reading.spawn(started.run(to_follower));
@@ -147,20 +135,9 @@ pub async fn run(
         reading.spawn(runtimes.run(handle.clone(), starts, config.targets.rescan));
     }
     reading.spawn(recount(Arc::clone(&kernel)));
-    let observed = Observed {
-        kernel,
-        mounts,
-        records,
-        exchanges,
-        nodejs,
-        refused,
-        profiles,
-        targets,
-        overflow,
-        readers,
-        over_budget,
-    };
-    let scraper = sources::scraper(config, observed);
+    let observed =
+        Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow };
+    let scraper = sources::scraper(config, observed, readers);
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
     let scrape = move || {

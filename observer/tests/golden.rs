@@ -12,7 +12,6 @@ use observer::{
         cgroup::mounts::CgroupMounts,
         container::ContainerCollector,
         oom_kills::{Kills, OomKills},
-        over_budget::OverBudget,
         overflow::LabelOverflow,
         process::{MAX_ROLES, ProcessCollector, Settings},
         scraper::Scraper,
@@ -92,7 +91,6 @@ fn scrape(cgroups: &str, unified: &str) -> String {
         proportional_memory: true,
         profiles,
         readers: Readers::here(proc_root.clone()),
-        over_budget: OverBudget::default(),
     };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(targets(), Arc::clone(&mounts)));

@@ -11,14 +11,22 @@ use tokio::{
 };
 
 use crate::{
-    collectors::nodejs::NodeJsCollector,
+    collectors::nodejs::{NodeJsCollector, Settings},
+    config::Limits,
     kernel::Kernel,
     nodejs::Follower,
+    reading::Readers,
     targets::{Handle, TargetList as _, cgroups::Hierarchy},
 };
 
 /// Until the first targets are attached to, they are looked for this often.
 const FIRST_LOOKS: Duration = Duration::from_millis(20);
+
+/// What bounds the counts of Node.js.
+pub(super) fn settings(limits: &Limits, readers: Readers) -> Settings {
+    let (max_roles, capacity) = (limits.process_roles as usize, limits.nodejs_processes as usize);
+    Settings { max_roles, capacity, readers }
+}
 
 /// What follows the processes, and what counts them.
 pub(super) struct Following {

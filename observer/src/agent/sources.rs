@@ -14,7 +14,7 @@ use crate::{
         http::HttpCollector,
         kernel::KernelCollector,
         nodejs::NodeJsCollector,
-        over_budget::{OverBudget, OverBudgetCollector},
+        over_budget::OverBudgetCollector,
         overflow::LabelOverflow,
         process::{self, ProcessCollector},
         scraper::Scraper,
@@ -43,8 +43,6 @@ pub(super) struct Observed {
     pub(super) profiles: Profiles,
     pub(super) targets: Arc<dyn TargetList>,
     pub(super) overflow: LabelOverflow,
-    pub(super) readers: Readers,
-    pub(super) over_budget: OverBudget,
 }
 
 /// What exchanges are counted with.
@@ -58,28 +56,17 @@ pub(super) fn exchange_settings(
     Settings { times, routes: config.limits.routes as usize, profiles, overflow, records }
 }
 
-/// All collectors, in the order of a scrape.
-pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
-    let Observed {
-        kernel,
-        mounts,
-        records,
-        exchanges,
-        nodejs,
-        refused,
-        profiles,
-        targets,
-        overflow,
-        readers,
-        over_budget,
-    } = observed;
+/// All collectors, in the order of a scrape; `readers` read what may not answer.
+pub(super) fn scraper(config: &Config, observed: Observed, readers: Readers) -> Scraper {
+    let Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow } =
+        observed;
+    let over_budget = readers.over_budget().clone();
     let proc_root = Path::new(PROC);
     let processes = process::Settings {
         max_roles: config.limits.process_roles as usize,
         proportional_memory: config.processes.pss,
         profiles,
         readers,
-        over_budget: over_budget.clone(),
     };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));

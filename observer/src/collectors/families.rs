@@ -274,6 +274,7 @@ mod tests {
             labels: &["peer"],
             of_target: true,
         };
+        static RTT_COUNT: Metric = Metric { name: "up", labels: &[], kind: Kind::Gauge, ..OPENED };
         let overflow = LabelOverflow::default();
         // A histogram has five series.
         let targets = Arc::new(Fixed([].into()));
@@ -295,7 +296,6 @@ mod tests {
             *budget = families.take_budget();
             String::from_utf8(families.encode().unwrap()).unwrap()
         };
-        static RTT_COUNT: Metric = Metric { name: "up", labels: &[], kind: Kind::Gauge, ..OPENED };
         let expected = [
             "chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"a\"} 1\n",
             "chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"b\"} 1\n",

@@ -8,7 +8,6 @@ use tokio::runtime;
 
 use crate::{
     agent,
-    collectors::over_budget::OverBudget,
     config::Config,
     confine::{self, Plans},
     kernel::{self, memory},
@@ -27,9 +26,7 @@ pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     logging::init(&config.log)?;
     confine::descriptors::raise_limit()?;
     // Before privileges are given up, so that they have what they need, and before there is anything that they could hold.
-    let over_budget = OverBudget::default();
-    let readers =
-        Readers::start(over_budget.clone()).context("cannot start the processes that read files")?;
+    let readers = Readers::start().context("cannot start the processes that read files")?;
     let perf_probes = config.nodejs.enabled && !kernel::probes_by_links();
     let plans = Plans { low_port: config.listen.is_low_port(), perf_probes };
     confine::give_up_privileges(plans)?;
@@ -38,7 +35,7 @@ pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result = runtime.block_on(agent::run(config, kernel_log, readers, over_budget));
+    let result = runtime.block_on(agent::run(config, kernel_log, readers));
     runtime.shutdown_timeout(GRACE);
     result
 }

@@ -7,10 +7,10 @@ use anyhow::ensure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the kernel half and the runtime take before there is any target, with some to work with.
-const LEAST: u64 = 88;
+const LEAST: u64 = 112;
 
 /// Kept for targets, and for the files that one look opens, beside what is open when serving begins.
-const KEPT: u64 = 16;
+const KEPT: u64 = 32;
 
 /// Takes as many as may be had.
 ///

@@ -149,7 +149,7 @@ const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
 /// `__X32_SYSCALL_BIT` of arch/x86/include/uapi/asm/unistd.h.
 const X32: u32 = 0x4000_0000;
 
-/// Codes of include/uapi/linux/bpf_common.h: `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_JGE | BPF_K`, `BPF_RET | BPF_K`.
+/// Codes of instructions (`bpf_common.h` of the kernel): `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_JGE | BPF_K`, `BPF_RET | BPF_K`.
 const LOAD_WORD: u16 = 0x20;
 const JUMP_IF_AT_LEAST: u16 = 0x35;
 const RETURN: u16 = 0x06;

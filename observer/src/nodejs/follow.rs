@@ -14,7 +14,6 @@ use super::{
     shares::Shares,
 };
 use crate::{
-    collectors::over_budget::OverBudget,
     reading::{CannotLook, FileId, Found, MOST_AT_ONCE, Readers},
     targets::{
         Target, TargetId,
@@ -80,7 +79,6 @@ pub struct Follower<P: Probes> {
     probes: P,
     proc_root: PathBuf,
     readers: Readers,
-    over_budget: OverBudget,
     shares: Shares,
     files: HashMap<FileId, Known<P::Links>>,
     /// The targets by their cgroups.
@@ -90,12 +88,11 @@ pub struct Follower<P: Probes> {
 
 impl<P: Probes> Follower<P> {
     /// Finds executables by `readers`; targets of processes below `proc_root`.
-    pub fn new(probes: P, proc_root: PathBuf, readers: Readers, over_budget: OverBudget) -> Self {
+    pub fn new(probes: P, proc_root: PathBuf, readers: Readers) -> Self {
         Self {
             probes,
             proc_root,
             readers,
-            over_budget,
             shares: Shares::default(),
             files: HashMap::new(),
             homes: HashMap::new(),
@@ -189,7 +186,7 @@ impl<P: Probes> Follower<P> {
             return Some(id);
         }
         if !self.shares.may_read(target, Instant::now()) {
-            self.over_budget.note(target, "executables");
+            self.readers.over_budget().note(target, "executables");
             return None;
         }
         if let Some(probed) = self.under_another_device(target, pid, id) {
@@ -217,7 +214,7 @@ impl<P: Probes> Follower<P> {
         let probed = match reading.executable.zip(file) {
             None => None,
             Some(_) if self.probed_of(target) >= PROBED_OF_TARGET => {
-                self.over_budget.note(target, "executables");
+                self.readers.over_budget().note(target, "executables");
                 return None;
             }
             Some((executable, file)) => Some(Arc::new(self.probe(pid, file.as_fd(), executable))),

@@ -61,7 +61,12 @@ pub struct Found {
 
 /// Whoever reads. Clones share it.
 #[derive(Clone)]
-pub struct Readers(Arc<By>);
+pub struct Readers(Arc<Inner>);
+
+struct Inner {
+    by: By,
+    over_budget: OverBudget,
+}
 
 enum By {
     /// Processes of their own.
@@ -71,19 +76,26 @@ enum By {
 }
 
 impl Readers {
-    /// Starts them; to be called before privileges are given up. `over_budget` is told of targets that take too much.
-    pub fn start(over_budget: OverBudget) -> std::io::Result<Self> {
-        Ok(Self(Arc::new(By::Processes(Pool::start(over_budget)?))))
+    /// Starts them; to be called before privileges are given up.
+    pub fn start() -> std::io::Result<Self> {
+        let over_budget = OverBudget::default();
+        let by = By::Processes(Pool::start(over_budget.clone())?);
+        Ok(Self(Arc::new(Inner { by, over_budget })))
     }
 
     /// Reads below `proc_root` by itself.
     pub fn here(proc_root: PathBuf) -> Self {
-        Self(Arc::new(By::Here(proc_root)))
+        Self(Arc::new(Inner { by: By::Here(proc_root), over_budget: OverBudget::default() }))
+    }
+
+    /// Is told of targets that take too much, of reading and of all else.
+    pub fn over_budget(&self) -> &OverBudget {
+        &self.0.over_budget
     }
 
     /// The begin of a process's arguments, each ended by a zero byte.
     pub fn command_line(&self, target: TargetId, process: u32) -> Result<Vec<u8>, CannotLook> {
-        match self.ask(target, Request::CommandLine { process })? {
+        match self.ask(target, &Request::CommandLine { process })? {
             (Answer::CommandLine(bytes), _) => Ok(bytes),
             (other, _) => Err(unexpected(&other)),
         }
@@ -91,7 +103,7 @@ impl Readers {
 
     /// What these processes run, up to [`MOST_AT_ONCE`], in their order.
     pub fn executed(&self, target: TargetId, processes: &[u32]) -> Result<Vec<Option<Executed>>, CannotLook> {
-        match self.ask(target, Request::Executed { processes: processes.to_vec() })? {
+        match self.ask(target, &Request::Executed { processes: processes.to_vec() })? {
             (Answer::Executed(found), _) => Ok(found),
             (other, _) => Err(unexpected(&other)),
         }
@@ -99,7 +111,7 @@ impl Readers {
 
     /// Reads the executable of a process, or the program that its dynamic linker has loaded.
     pub fn executable(&self, target: TargetId, process: u32) -> Result<Found, CannotLook> {
-        match self.ask(target, Request::Executable { process })? {
+        match self.ask(target, &Request::Executable { process })? {
             (Answer::Executable { id, executable, bytes }, file) => {
                 Ok(Found { id, reading: Reading { executable, bytes }, file })
             }
@@ -109,16 +121,16 @@ impl Readers {
 
     /// Whether the process has probes of the kernel's at these points of the file that it runs.
     pub fn in_place(&self, target: TargetId, process: u32, points: &[Point]) -> Result<bool, CannotLook> {
-        match self.ask(target, Request::InPlace { process, points: points.to_vec() })? {
+        match self.ask(target, &Request::InPlace { process, points: points.to_vec() })? {
             (Answer::InPlace(there), _) => Ok(there),
             (other, _) => Err(unexpected(&other)),
         }
     }
 
-    fn ask(&self, target: TargetId, request: Request) -> Result<(Answer, Option<OwnedFd>), CannotLook> {
-        let (answer, file) = match &*self.0 {
-            By::Processes(pool) => pool.ask(target, &request)?,
-            By::Here(proc_root) => process::answer(proc_root, &request),
+    fn ask(&self, target: TargetId, request: &Request) -> Result<(Answer, Option<OwnedFd>), CannotLook> {
+        let (answer, file) = match &self.0.by {
+            By::Processes(pool) => pool.ask(target, request)?,
+            By::Here(proc_root) => process::answer(proc_root, request),
         };
         match answer {
             Answer::Gone => Err(CannotLook::Gone),

@@ -133,5 +133,6 @@ fn program(directory: &Path) -> io::Result<Option<File>> {
 
 fn is_served_elsewhere(file: &File) -> io::Result<bool> {
     let kind = fstatfs(file)?.f_type;
-    Ok(SERVED.contains(&u64::from(kind.cast_unsigned() as u32)))
+    // Of a word's size, of which architectures use the lower half.
+    Ok(SERVED.contains(&(kind.cast_unsigned() & u64::from(u32::MAX))))
 }

@@ -32,9 +32,11 @@ struct Open {
 impl Open {
     /// Whether there is room for one more, made by closing the one that has been idle for longest.
     fn make_room(&mut self) -> bool {
-        if self.held.len() < self.most {
-            return true;
-        }
+        self.held.len() < self.most || self.close_idle()
+    }
+
+    /// Closes the connection that has been idle for longest; whether there was one.
+    fn close_idle(&mut self) -> bool {
         let idle = self.held.iter().filter_map(|(id, (activity, _))| Some((activity.idle_since()?, *id)));
         let Some((_, id)) = idle.min_by_key(|(since, _)| *since) else {
             return false;
@@ -104,6 +106,8 @@ pub(super) async fn serve(
                             if files have run out, raise the limit of open files");
                     }
                     failing = true;
+                    // What it holds may be what is lacking; a scrape is to find some.
+                    open.close_idle();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -89,15 +89,14 @@ impl Exposition {
         let scrape = move || -> anyhow::Result<SharedBody> {
             let began = Instant::now();
             let is_new = plain.is_none();
-            let body = match plain.and_then(|plain| plain.bytes()) {
-                Some(text) => lock(&shared).bodies.add(pack(&text)?),
-                None => {
-                    let text = source.scrape()?;
-                    let text = if gzip { pack(&text)? } else { text };
-                    lock(&shared).bodies.add(text)
-                }
+            let text = if let Some(plain) = plain.and_then(|plain| plain.bytes()) {
+                pack(&plain)?
+            } else {
+                let text = source.scrape()?;
+                if gzip { pack(&text)? } else { text }
             };
             let mut locked = lock(&shared);
+            let body = locked.bodies.add(text);
             match &mut locked.last {
                 Some(last) if !is_new => last.forms[form] = Some(body.clone()),
                 last => {

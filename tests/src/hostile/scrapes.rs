@@ -69,7 +69,7 @@ impl Scrapes {
                     waited.saturating_sub(before.get(thread).copied().unwrap_or_default())
                 });
                 let waited = waits.max().unwrap_or_default().min(elapsed);
-                seen.longest = seen.longest.max(elapsed - waited);
+                seen.longest = seen.longest.max(elapsed.saturating_sub(waited));
                 seen.longest_with_waits = seen.longest_with_waits.max(elapsed);
                 seen.largest = seen.largest.max(answer.body.len());
                 seen.count += 1;

@@ -51,7 +51,7 @@ fn two_hundred_thousand_symbols_of_one_name_are_read_in_one_pass() -> Result<()>
     let before = duel.cpu()?;
     let _attack = duel.attack(&["many_symbols"], WITHIN)?;
     duel.judge()?;
-    let used = duel.cpu()? - before;
+    let used = duel.cpu()?.saturating_sub(before);
     ensure!(used < Duration::from_secs(2), "{used:?} of CPU");
     duel.agent.stop()?;
     Ok(())
@@ -68,7 +68,7 @@ fn tables_of_250_mebibytes_in_a_hole_cost_nothing() -> Result<()> {
         probed_within(&duel, Duration::from_secs(2))?;
         attacking.join().map_err(|_| anyhow::anyhow!("the attack panicked"))?
     })?;
-    let used = duel.cpu()? - before;
+    let used = duel.cpu()?.saturating_sub(before);
     duel.judge()?;
     // Scrapes every tenth of a second take most of it.
     ensure!(used < begun.elapsed() / 4, "{used:?} of CPU in {:?}", begun.elapsed());
@@ -83,7 +83,7 @@ fn megabytes_of_names_use_up_the_targets_own_share() -> Result<()> {
     let before = duel.cpu()?;
     let begun = Instant::now();
     let _attack = duel.attack(&["dense"], WITHIN)?;
-    let used = duel.cpu()? - before;
+    let used = duel.cpu()?.saturating_sub(before);
     probed_within(&duel, Duration::from_secs(2))?;
     let judged = duel.judge()?;
     ensure!(used < begun.elapsed() / 2, "{used:?} of CPU in {:?}", begun.elapsed());

@@ -24,7 +24,6 @@ use self::{
 use super::{
     Collector, Families, Kind, Metric,
     metric::{GAP, HistogramValue},
-    over_budget::OverBudget,
     overflow::LabelOverflow,
     process::Named,
 };
@@ -105,8 +104,6 @@ pub struct Settings {
     pub capacity: usize,
     /// Read the arguments of processes.
     pub readers: Readers,
-    /// Is told of targets with more processes than their share.
-    pub over_budget: OverBudget,
 }
 
 /// The section "Runtime" of the metrics. Clones share what they have counted.
@@ -166,7 +163,7 @@ impl NodeJsCollector {
             if ids.len() > share {
                 ids.sort_unstable();
                 too_many.extend(ids.drain(share..));
-                self.settings.over_budget.note(target, "nodejs");
+                self.settings.readers.over_budget().note(target, "nodejs");
             }
         }
         too_many

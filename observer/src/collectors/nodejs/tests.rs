@@ -61,12 +61,7 @@ impl Host {
             Arc::clone(&maps) as _,
             proc.path().to_owned(),
             overflow.clone(),
-            Settings {
-                max_roles,
-                capacity,
-                readers: Readers::here(proc.path().to_owned()),
-                over_budget: OverBudget::default(),
-            },
+            Settings { max_roles, capacity, readers: Readers::here(proc.path().to_owned()) },
         );
         Self { proc, maps, collector, overflow }
     }

@@ -6,7 +6,7 @@ use std::{
     collections::HashMap,
 };
 
-use crate::{collectors::over_budget::OverBudget, reading::Readers, targets::TargetId};
+use crate::{reading::Readers, targets::TargetId};
 
 /// Processes whose arguments one scrape reads, of one target. The rest waits for the next one, named by its program alone.
 const MOST: u32 = 256;
@@ -17,7 +17,6 @@ const CLOSELY: u32 = 64;
 /// Reads arguments for one look at a target.
 pub(super) struct Arguments<'a> {
     readers: &'a Readers,
-    over_budget: &'a OverBudget,
     target: TargetId,
     left: Cell<u32>,
     closely: Cell<u32>,
@@ -25,15 +24,8 @@ pub(super) struct Arguments<'a> {
 }
 
 impl<'a> Arguments<'a> {
-    pub(super) fn new(readers: &'a Readers, over_budget: &'a OverBudget, target: TargetId) -> Self {
-        Self {
-            readers,
-            over_budget,
-            target,
-            left: Cell::new(MOST),
-            closely: Cell::new(CLOSELY),
-            read: RefCell::default(),
-        }
+    pub(super) fn new(readers: &'a Readers, target: TargetId) -> Self {
+        Self { readers, target, left: Cell::new(MOST), closely: Cell::new(CLOSELY), read: RefCell::default() }
     }
 
     /// Whether the descriptors of one more process may be looked at.
@@ -45,7 +37,7 @@ impl<'a> Arguments<'a> {
 
     /// The target has more processes than are read.
     pub(super) fn note_too_many(&self) {
-        self.over_budget.note(self.target, "processes");
+        self.readers.over_budget().note(self.target, "processes");
     }
 
     /// The begin of a process's arguments, each ended by a zero byte; `None` where they cannot be looked at now.

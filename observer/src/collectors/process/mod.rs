@@ -31,10 +31,7 @@ use self::{
     state::{Look, State},
     totals::{Proportional, Sums},
 };
-use super::{
-    Collector, Families, Metric, cgroup::mounts::CgroupMounts, over_budget::OverBudget,
-    overflow::LabelOverflow, parallel,
-};
+use super::{Collector, Families, Metric, cgroup::mounts::CgroupMounts, overflow::LabelOverflow, parallel};
 use crate::{
     profiles::Profiles,
     reading::Readers,
@@ -55,8 +52,6 @@ pub struct Settings {
     pub profiles: Profiles,
     /// Read the arguments of processes.
     pub readers: Readers,
-    /// Is told of targets with more processes than their share.
-    pub over_budget: OverBudget,
 }
 
 /// The process half of the section "Processes and cgroup".
@@ -96,7 +91,7 @@ impl ProcessCollector {
         }
         pids.sort_unstable();
         pids.dedup();
-        let arguments = Arguments::new(&self.settings.readers, &self.settings.over_budget, target.id);
+        let arguments = Arguments::new(&self.settings.readers, target.id);
         let look = Look {
             proc_root: &self.proc_root,
             overflow: &self.overflow,

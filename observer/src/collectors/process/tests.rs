@@ -29,7 +29,6 @@ fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollect
         proportional_memory: true,
         profiles,
         readers: Readers::here(proc_root.to_owned()),
-        over_budget: OverBudget::default(),
     };
     let collector =
         ProcessCollector::new(targets, proc_root.to_owned(), Arc::new(mounts), overflow.clone(), settings);
