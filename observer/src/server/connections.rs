@@ -106,9 +106,12 @@ pub(super) async fn serve(
                             if files have run out, raise the limit of open files");
                     }
                     failing = true;
-                    // What it holds may be what is lacking; a scrape is to find some.
-                    open.close_idle();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // What it holds may be what is lacking, and is there again once its task has ended.
+                    if open.close_idle() {
+                        tokio::task::yield_now().await;
+                    } else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             },
         }

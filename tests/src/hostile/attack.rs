@@ -1,8 +1,8 @@
 //! The target that means harm: programs of fixtures/hostile, as a user without rights, in a cgroup of their own.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     cgroup::Cgroup,
@@ -50,6 +50,19 @@ impl Attack {
     /// Waits until it has done its worst.
     pub fn done(&mut self, within: Duration) -> Result<()> {
         self.process.wait_for("the end of an attack", within, |line| (line == "done").then_some(()))
+    }
+
+    /// The same arguments as somebody outside of every target, run to its end; what it wrote.
+    pub fn outside(arguments: &[&str], within: Duration) -> Result<String> {
+        let mut command = Command::new("/usr/bin/python3");
+        let ended = Background::start(command.arg(program("attack.py")).args(arguments))?.finish(within)?;
+        ensure!(ended.status.success(), "{}", ended.output);
+        Ok(ended.output)
+    }
+
+    /// Its process, for what it writes.
+    pub fn process(&mut self) -> &mut Background {
+        &mut self.process
     }
 
     /// Its process id.

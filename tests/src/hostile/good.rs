@@ -53,7 +53,7 @@ impl Good {
     /// Starts the server; nobody asks it anything yet.
     pub fn start() -> Result<Self> {
         let cgroup = Cgroup::create("good")?;
-        let (server, address) = serve(&cgroup, &node()?, &program("server.js"))?;
+        let (server, address) = serve(&cgroup, &[node()?], &program("server.js"))?;
         let (asked, stop) = (Arc::default(), Arc::default());
         Ok(Self { cgroup, server, address, asked, stop, client: None })
     }
@@ -82,12 +82,21 @@ impl Good {
 
     /// Another server beside the first, by an executable of Node.js that nobody has seen yet. Its role is `node second`.
     pub fn another(&self) -> Result<Another> {
+        self.another_as(|node| vec![node])
+    }
+
+    /// The same, as an argument of the dynamic linker.
+    pub fn another_by_linker(&self) -> Result<Another> {
+        self.another_as(|node| vec![PathBuf::from("/lib64/ld-linux-x86-64.so.2"), node])
+    }
+
+    fn another_as(&self, command: impl FnOnce(PathBuf) -> Vec<PathBuf>) -> Result<Another> {
         let folder = TempDir::new().context("cannot make a folder")?;
         let (copy, script) = (folder.path().join("node"), folder.path().join("second.js"));
         fs::copy(node()?, &copy).context("cannot copy Node.js")?;
         fs::copy(program("server.js"), &script).context("cannot copy a script")?;
         let begun = Instant::now();
-        let (server, _) = serve(&self.cgroup, &copy, &script)?;
+        let (server, _) = serve(&self.cgroup, &command(copy), &script)?;
         Ok(Another { begun, _server: server, _folder: folder })
     }
 
@@ -102,8 +111,9 @@ impl Good {
     }
 }
 
-fn serve(cgroup: &Cgroup, node: &Path, script: &Path) -> Result<(Background, SocketAddr)> {
-    let mut server = Background::start(cgroup.command(node).arg(script))?;
+fn serve(cgroup: &Cgroup, command: &[PathBuf], script: &Path) -> Result<(Background, SocketAddr)> {
+    let (first, rest) = command.split_first().context("no command")?;
+    let mut server = Background::start(cgroup.command(first).args(rest).arg(script))?;
     let port = |line: &str| line.strip_prefix("listening ")?.parse().ok();
     let port: u16 = server.wait_for("port", PATIENCE, port)?;
     Ok((server, (Ipv4Addr::LOCALHOST, port).into()))

@@ -107,6 +107,17 @@ fn what_is_read_is_what_is_probed_though_another_file_runs_by_then() -> Result<(
     Ok(())
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn node_js_that_a_dynamic_linker_has_started_is_probed() -> Result<()> {
+    let duel = Duel::begin(&[])?;
+    let _another = duel.good.another_by_linker()?;
+    let metrics = duel.agent.scrape_until(PATIENCE, |metrics| turns(metrics, "node second") > 0)?;
+    ensure!(turns(&metrics, "node second") > 0, "it is not seen");
+    duel.agent.stop()?;
+    Ok(())
+}
+
 #[test]
 fn executions_as_quick_as_they_can_be_hide_no_others() -> Result<()> {
     let mut duel = Duel::begin(&[])?;
