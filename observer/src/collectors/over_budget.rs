@@ -2,7 +2,7 @@
 //! It is shown for as long as it goes on and a minute beyond, so that a scrape sees it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -63,8 +63,13 @@ impl Collector for OverBudgetCollector {
     fn collect(&self, families: &mut Families) -> anyhow::Result<()> {
         let [over_budget] = &METRICS;
         let targets = self.targets.targets();
-        let mut noted = self.noted.0.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.retain(|(id, _), _| targets.iter().any(|target| target.id == *id));
+        // A copy: a series that is written may be one too many, which is noted.
+        let noted = {
+            let ids: HashSet<TargetId> = targets.iter().map(|target| target.id).collect();
+            let mut noted = self.noted.0.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.retain(|(id, _), _| ids.contains(id));
+            noted.clone()
+        };
         for target in targets.iter() {
             for ((_, what), when) in noted.range((target.id, "")..(target.id + 1, "")) {
                 let labels = [target.labels.container.as_str(), target.labels.app.as_str(), what];
@@ -100,5 +105,29 @@ mod tests {
         noted.0.lock().unwrap().insert((3, "series"), Instant::now().checked_sub(SHOWN).unwrap());
         assert!(text().contains(&format!("{line} 0\n")), "{}", text());
         assert_eq!(noted.0.lock().unwrap().len(), 1, "one that is no target any more is forgotten");
+    }
+
+    #[test]
+    fn a_target_with_too_many_series_is_noted_while_others_are_shown() {
+        use crate::collectors::{overflow::LabelOverflow, series_budget::SeriesBudget};
+
+        static METRIC: Metric = Metric::of_target("peers", Kind::Gauge, &["peer"], "Peers.");
+        let labels = Labels { container: "web".into(), app: String::new() };
+        let target = Target { id: 3, labels, info: Info::default(), cgroups: Vec::new(), restarts: 0 };
+        let targets: Arc<dyn TargetList> = Arc::new(Fixed([target].into()));
+        let noted = OverBudget::default();
+        noted.note(3, "processes");
+        let collector = OverBudgetCollector::new(Arc::clone(&targets), noted.clone());
+        let budget = SeriesBudget::new(1, targets, LabelOverflow::default(), noted.clone());
+        let mut families = Families::new("chat").with_budget(budget);
+        for peer in ["a", "b"] {
+            families.value(&METRIC, &["web", "", peer], 1.0);
+        }
+        collector.collect(&mut families).unwrap();
+        let text = String::from_utf8(families.encode().unwrap()).unwrap();
+        for what in ["processes", "series"] {
+            let line = format!("chat_target_over_budget{{container=\"web\",app=\"\",what=\"{what}\"}} 1\n");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
     }
 }

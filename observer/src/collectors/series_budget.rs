@@ -7,7 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{Metric, over_budget::OverBudget, overflow::LabelOverflow};
+use super::{
+    Metric,
+    over_budget::{self, OverBudget},
+    overflow::LabelOverflow,
+};
 use crate::targets::{TargetId, TargetList};
 
 /// How the label of an overflow is named where all labels of a metric were given up.
@@ -63,7 +67,8 @@ impl SeriesBudget {
     /// Which target a series is of, and whether it has a place of its own. `labels` are all, the target's first.
     pub(super) fn admit(&mut self, metric: &'static Metric, labels: &[&str]) -> Admitted {
         let (of_target, own) = labels.split_at(labels.len() - metric.labels.len());
-        if !metric.of_target || own.is_empty() {
+        // What tells of a target that takes too much is not taken away for it.
+        if !metric.of_target || own.is_empty() || metric.name == over_budget::METRICS[0].name {
             return Admitted::Yes;
         }
         let target = self.hasher.hash_one(of_target);
