@@ -172,6 +172,8 @@ impl Hierarchy {
                 let mut lines = events.split_at(length).0.split(|byte| *byte == b'\n');
                 Some(lines.any(|line| line == b"populated 1"))
             }
+            // What cannot be told now is not the end of it.
+            Err(error) if is_lack(&error) => Some(true),
             // The root has no such file, and always holds processes.
             Err(_) if cgroup == Path::new("/") && directory.exists() => Some(true),
             Err(_) => None,
@@ -179,18 +181,19 @@ impl Hierarchy {
     }
 }
 
-/// What was read; `None` where it is gone, and an error where that cannot be told: the agent's own lack of descriptors or
-/// of memory, or of permission.
+/// What was read; `None` where it is gone, and an error where that cannot be told.
 fn told<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(error) => match error.raw_os_error() {
-            Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EACCES | libc::EPERM | libc::EIO) => {
-                Err(error)
-            }
-            _ => Ok(None),
-        },
+        Err(error) if is_lack(&error) => Err(error),
+        Err(_) => Ok(None),
     }
+}
+
+/// Whether the agent lacks something itself (descriptors, memory, rights), which says nothing of what it looks at.
+pub fn is_lack(error: &io::Error) -> bool {
+    let own = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES, libc::EPERM, libc::EIO];
+    error.raw_os_error().is_some_and(|code| own.contains(&code))
 }
 
 /// Where a process is in the v2 hierarchy; `None` when it is gone or its cgroup is.

@@ -45,7 +45,7 @@ pub struct Another {
 }
 
 /// Any Node.js with its symbols: that of the distribution has them too.
-fn node() -> Result<PathBuf> {
+pub fn node() -> Result<PathBuf> {
     crate::nodejs::executable(20).or_else(|_| Ok(PathBuf::from("/usr/bin/node")))
 }
 
@@ -83,6 +83,11 @@ impl Good {
     /// Another server beside the first, by an executable of Node.js that nobody has seen yet. Its role is `node second`.
     pub fn another(&self) -> Result<Another> {
         self.another_as(|node| vec![node])
+    }
+
+    /// Another server by this executable of Node.js.
+    pub fn another_by(&self, node: PathBuf) -> Result<Another> {
+        self.another_as(|_| vec![node])
     }
 
     /// The same, as an argument of the dynamic linker.

@@ -5,6 +5,14 @@ mod attack;
 mod duel;
 mod fuse;
 mod good;
+mod layers;
 mod scrapes;
 
-pub use self::{attack::Attack, duel::Duel, fuse::Fuse, good::Good, scrapes::Scrapes};
+pub use self::{
+    attack::Attack,
+    duel::Duel,
+    fuse::Fuse,
+    good::{Good, node},
+    layers::Layers,
+    scrapes::Scrapes,
+};

@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use tests::{hostile::Duel, metrics::Metrics, process::PATIENCE};
+use tests::{
+    hostile::{Duel, Layers, node},
+    metrics::Metrics,
+    process::PATIENCE,
+};
 
 /// How long an attack may take, on a busy machine.
 const WITHIN: Duration = Duration::from_mins(1);
@@ -114,6 +118,26 @@ fn node_js_that_a_dynamic_linker_has_started_is_probed() -> Result<()> {
     let _another = duel.good.another_by_linker()?;
     let metrics = duel.agent.scrape_until(PATIENCE, |metrics| turns(metrics, "node second") > 0)?;
     ensure!(turns(&metrics, "node second") > 0, "it is not seen");
+    duel.agent.stop()?;
+    Ok(())
+}
+
+#[test]
+fn a_layer_that_containers_share_is_probed_once() -> Result<()> {
+    let layers = Layers::mount(&node()?, 3)?;
+    let mut duel = Duel::begin(&[])?;
+    let mut servers = Vec::new();
+    for number in 0..3 {
+        servers.push(duel.good.another_by(layers.file(number))?);
+        // The next one must find the probes of those before it, whoever is first.
+        let wanted = turns(&duel.agent.scrape()?, "node second") + 40;
+        let metrics = duel.agent.scrape_until(PATIENCE, |metrics| turns(metrics, "node second") > wanted)?;
+        ensure!(turns(&metrics, "node second") > wanted, "server {number} of a shared layer is not probed");
+    }
+    let said = duel.agent.process().output().matches("probing an executable of Node.js").count();
+    ensure!(said == 2, "{said} executables were probed: the layer, and that of the first server");
+    drop(servers);
+    drop(layers);
     duel.agent.stop()?;
     Ok(())
 }
