@@ -3,6 +3,8 @@
 
 pub(crate) mod bounded;
 mod code;
+#[cfg(test)]
+mod damaged;
 mod elf;
 mod executable;
 mod follow;

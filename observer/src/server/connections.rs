@@ -99,6 +99,8 @@ pub(super) async fn serve(
                     let activity = Arc::new(Activity::new());
                     let task = open.tasks.spawn(answer(stream, peer, terms.clone(), Arc::clone(&activity)));
                     open.held.insert(task.id(), (activity, task));
+                    // Its request may be there, and then it is none of the idle ones when more come in a burst.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     if !failing {
