@@ -13,6 +13,7 @@ pub mod docker;
 pub mod fake_docker;
 pub mod faults;
 pub mod guest;
+pub mod hostile;
 pub mod http;
 pub mod memory_cgroup;
 pub mod metrics;
