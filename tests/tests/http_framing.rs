@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use fastrand::Rng;
-use observer_ebpf::http::{
-    exchange::{Exchange, METHODS, Outcome},
+use observer_ebpf::{
     host::{Connection, Record, path},
+    records::exchange::{Exchange, METHODS, Outcome},
 };
 use tests::http::{
     dialog::{Act, Deed, Dialog, Side},

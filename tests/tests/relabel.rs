@@ -72,7 +72,7 @@ fn unique(metrics: &Metrics) -> Result<()> {
 
 #[test]
 fn a_name_and_an_app_change_fifty_times_under_load() -> Result<()> {
-    let id = format!("{:064x}", u128::from(std::process::id()) << 64 | 0xc0ffee);
+    let id = format!("{:064x}", u128::from(std::process::id()) << 64 | 0x00c0_ffee);
     let cgroup = Cgroup::named(id.clone())?;
     let docker = FakeDocker::start(&id, "name-0", IMAGES[0])?;
     let server = Server::start(Kind::Node(&[]), &cgroup, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
@@ -132,7 +132,7 @@ fn a_name_and_an_app_change_fifty_times_under_load() -> Result<()> {
     }
     let bytes: u64 = records.iter().map(|record| record.sent.bytes).sum();
     let metrics = agent.scrape_until(Duration::from_secs(20), |metrics| {
-        metrics.sum("chat_streams_total", &[]) as u64 >= u64::from(STREAMS)
+        metrics.count("chat_streams_total", &[]) >= u64::from(STREAMS)
             && metrics.count("chat_http_requests_total", &[]) >= asked.values().sum()
     })?;
     unique(&metrics)?;

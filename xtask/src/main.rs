@@ -18,6 +18,7 @@ mod musl;
 mod nodejs;
 mod packages;
 mod python;
+mod random;
 mod run;
 mod setup;
 mod soak;
@@ -103,6 +104,18 @@ enum Command {
         #[arg(long)]
         write: bool,
     },
+    /// Play random exchanges on loopback and over a bad wire, in both roles, and hold the metrics against them.
+    Random {
+        /// All of them.
+        #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+        exchanges: u64,
+        /// Of all that is random; without one, any.
+        #[arg(long, value_name = "S")]
+        seed: Option<u64>,
+        /// What a failed run prints to show the same again: `--variant`, `--kinds`, `--first`, `--connections`, …
+        #[arg(last = true)]
+        more: Vec<OsString>,
+    },
     /// Give arbitrary bytes to all that reads bytes from outside; any finding ends it and is left in the folder
     /// artifacts of observer/fuzz or observer-ebpf/fuzz.
     Fuzz {
@@ -158,6 +171,7 @@ fn main() -> ExitCode {
         Command::Churn { containers, docker, seconds, write } => {
             churn::churn(containers, docker, seconds, write)
         }
+        Command::Random { exchanges, seed, more } => random::random(exchanges, seed, &more),
         Command::Fuzz { targets, seconds, keep } => fuzz::fuzz(&targets, seconds, keep),
         Command::Check { end_to_end } => check::check(end_to_end),
         Command::Kernels { versions, full: true, .. } => kernels::full(&versions),

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn files_and_programs_are_targets_and_folders_of_other_files_are_not() {
         let targets = test_targets("observer").unwrap();
-        assert_eq!(targets, ["--test", "cli", "--test", "golden"]);
+        assert_eq!(targets, ["--test", "cli", "--test", "golden", "--test", "layers"]);
         assert!(test_targets("tests").unwrap().contains(&"streams_sse".to_owned()));
     }
 }

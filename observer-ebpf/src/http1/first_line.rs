@@ -140,6 +140,52 @@ pub(super) fn begins_request(half: &mut Half) -> bool {
         && matches!(half.byte(volatile(&half.cursor)), b'/' | b'*' | b'h')
 }
 
+/// Whether bytes begin a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// There are too few of them.
+    Undecided,
+    /// They do.
+    Yes,
+    /// They do not.
+    No,
+}
+
+/// Tells whether the window, filled up to `filled`, begins a request by one of the registered methods.
+#[inline(always)]
+pub(super) fn may_begin_request(half: &mut Half, filled: u32) -> Beginning {
+    read_method(half, DATA);
+    let behind = volatile(&half.cursor);
+    if volatile(&half.number) < u64::from(names::OTHER) {
+        if behind >= filled {
+            return Beginning::Undecided;
+        }
+        return if matches!(half.byte(behind), b'/' | b'*' | b'h') { Beginning::Yes } else { Beginning::No };
+    }
+    let present = filled - DATA;
+    let start = half.word(DATA);
+    let mask = (1_u64 << ((present & 7) * 8)) - 1;
+    let mut begins = Beginning::No;
+    for name in &METHODS {
+        if present < name.length && (start ^ name.first_word()) & mask == 0 {
+            begins = Beginning::Undecided;
+        }
+    }
+    begins
+}
+
+/// Tells likewise whether it begins a response.
+#[inline(always)]
+pub(super) fn may_begin_response(half: &mut Half, filled: u32) -> Beginning {
+    let present = filled - DATA;
+    if present >= names::VERSION.length {
+        return if names::VERSION.begins_exactly(half.words(DATA)) { Beginning::Yes } else { Beginning::No };
+    }
+    let mask = (1_u64 << ((present & 7) * 8)) - 1;
+    let same = (half.word(DATA) ^ names::VERSION.first_word()) & mask == 0;
+    if same { Beginning::Undecided } else { Beginning::No }
+}
+
 /// Copies the path at `target`, up to its query; [`Half::number`] is then its length, or more if it is longer.
 #[inline(always)]
 fn copy_path(half: &mut Half, target: u32, path: &mut [u8; PATH_BYTES]) {

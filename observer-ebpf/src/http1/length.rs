@@ -5,7 +5,7 @@ use super::{
     body, life_cycle, names,
     state::{
         AHEAD_SENT, BAD, CHUNKED, CODED, ENCODED, EVENTS, EXPECTED, EXPECTING, Http, LENGTH, LINES_OF_JSON,
-        REQUEST, RESPONSE, Stage, WEBSOCKET,
+        NOBODYS, REQUEST, RESPONSE, Stage, WEBSOCKET,
     },
 };
 use crate::records::exchange::{self, Body};
@@ -104,6 +104,11 @@ fn response_head_ended(http: &mut Http, head: u16) {
     } else {
         Body::Unknown as u8
     };
+    half.untouched = 1;
+    if half.flags & NOBODYS != 0 {
+        // It may be one to HEAD, which has none of the body that it tells of.
+        half.flags |= EXPECTING;
+    }
     if head & CHUNKED != 0 {
         half.stage = Stage::ChunkSize as u8;
     } else if head & LENGTH == 0 {

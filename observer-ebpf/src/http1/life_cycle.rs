@@ -147,9 +147,8 @@ pub fn response_comes(http: &mut Http) {
     // Interim answers come before the one that counts.
     if half.flags & NOBODYS == 0 && half.status >= 200 {
         half.lost += u32::from(missed);
-        http.unasked = http.unasked.wrapping_add(1);
     }
-    http.halves[RESPONSE as usize].flags |= NOBODYS;
+    half.flags |= NOBODYS;
 }
 
 /// Ends an interim response (RFC 9110 section 15.2): the one that counts is still to come.
@@ -231,6 +230,7 @@ pub fn adopted(http: &mut Http, method: u8, body: Body) {
 /// Ends the exchange at hand; `side` is to send it.
 #[inline(always)]
 pub fn exchange_ends(http: &mut Http, side: u32, outcome: Outcome, now_ns: u64) {
+    http.answers = http.answers.wrapping_add(1);
     let half = &mut http.halves[RESPONSE as usize];
     if half.flags & NOBODYS != 0 {
         half.flags &= !NOBODYS;
@@ -267,6 +267,18 @@ fn settle(http: &mut Http, count: u32, side: u32) {
     http.exchange.outcome = Outcome::Completed as u8;
 }
 
+/// Takes note of bytes of the client that are passed over: a request may be among them, and the next is taken up once an answer
+/// has come behind them.
+#[inline(always)]
+pub fn request_bytes_hidden(http: &mut Http) {
+    if http.preexisting != 0 {
+        // Of a connection that is older than the agent, the first request that is seen is where all begins.
+        return;
+    }
+    http.hidden = 1;
+    http.answers_before = volatile(&http.answers);
+}
+
 /// Tells whether a request may be taken up that was found behind others that were missed: the client waits for each answer,
 /// and all that were asked for are there.
 #[inline(always)]
@@ -274,7 +286,7 @@ pub fn may_take_up_request(http: &Http) -> bool {
     let half = &http.halves[RESPONSE as usize];
     let between = volatile(&half.stage) == Stage::Start as u8 && volatile(&half.carried) == 0;
     let nothing_known = volatile(&half.stage) >= Stage::Resync as u8;
-    let answered = http.hidden == 0 || volatile(&http.unasked) != http.unasked_before;
+    let answered = http.hidden == 0 || volatile(&http.answers) != http.answers_before;
     let followed = http.requests_follow != follows::NONE && http.outstanding() == 0;
     followed && answered && (between || nothing_known)
 }
@@ -295,10 +307,8 @@ pub fn request_lost(http: &mut Http) {
     if stage != Stage::Start as u8 && stage < Stage::Resync as u8 {
         // Of the one at hand not all is known.
         http.shortcut.void_request = 1;
-    } else {
-        http.hidden = 1;
-        http.unasked_before = volatile(&http.unasked);
     }
+    request_bytes_hidden(http);
     forget_message(&mut http.halves[REQUEST as usize], again);
     if http.requests_follow != follows::NONE {
         http.requests_follow = if again { follows::AGAIN } else { follows::NONE };
@@ -403,6 +413,17 @@ fn give_up(http: &mut Http, cause: u8) {
     set_volatile(&mut http.halves[1].stage, Stage::Opaque as u8);
     if volatile(&http.over) == 0 {
         set_volatile(&mut http.over, cause);
+    }
+}
+
+/// Tells whether bytes that are missing from the half may be passed over where nothing is known: not while they may hold what is
+/// looked for.
+#[inline(always)]
+pub fn may_miss(http: &Http, side: u32) -> bool {
+    if side & 1 == REQUEST {
+        http.requests_follow != follows::AGAIN
+    } else {
+        http.responses_follow != follows::AGAIN || http.outstanding() == 0
     }
 }
 

@@ -52,7 +52,8 @@ impl<P: Packets> Framer for InOrder<'_, P> {
             half.flags & LOOKING != 0 || (half.flags & TAIL != 0 && u64::from(bytes) + 2 > half.remaining);
         let missed = side & 1 == RESPONSE && volatile(&http.shortcut.missed[RESPONSE as usize]) != 0;
         let passes = stage == Stage::UntilClose as u8
-            || stage >= Stage::Resync as u8
+            || stage > Stage::Resync as u8
+            || (stage == Stage::Resync as u8 && life_cycle::may_miss(http, side))
             || (body::is_skipped(stage) && within && !unseen && !missed);
         if passes {
             body::skip(http, side, 0, bytes);

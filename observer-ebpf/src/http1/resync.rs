@@ -2,10 +2,12 @@
 //! Only the beginning of a segment counts as the beginning of a message: text inside a body is not taken for one.
 
 use super::{
-    Context, first_line, life_cycle,
+    Context, body, first_line,
+    first_line::Beginning,
+    life_cycle,
     load::fill,
     names, size_line,
-    state::{ADOPTING, DATA, EXPECTING, LOAD, LOOKING, REQUEST, Stage},
+    state::{ADOPTING, DATA, EXPECTING, LOAD, LOOKING, REQUEST, RESPONSE, Stage},
 };
 
 /// Looks at the segment's beginning; where framing goes on.
@@ -16,15 +18,17 @@ pub fn resync<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 
     let half = &mut http.halves[(side & 1) as usize];
     if half.flags & EXPECTING != 0 {
         half.flags &= !EXPECTING;
-        if outstanding > 0 || half.stage == Stage::Start as u8 {
+        let waits = side & 1 == REQUEST && outstanding > 0;
+        if waits || half.stage == Stage::Start as u8 || half.untouched == 0 {
             return offset;
         }
-        return instead_of_body(context, offset, end);
+        return instead_of_body(context, side, offset, end);
     }
     half.carried = 0;
     let Some(filled) = fill(half, context, offset, end, LOAD) else { return end };
     if side & 1 == REQUEST {
         if !first_line::begins_request(half) || !life_cycle::may_take_up_request(http) {
+            life_cycle::request_bytes_hidden(http);
             return end;
         }
         http.halves[0].stage = Stage::Start as u8;
@@ -48,16 +52,46 @@ pub fn resync<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 
     offset.wrapping_add(data - DATA)
 }
 
-/// Looks at the first bytes that come where the body is due of a request whose client waited for `100 Continue` and got its
-/// answer instead: it may leave the body out (RFC 9110 section 10.1.1), and then the next request comes.
+/// Looks at the first bytes that come where a body is due that may have been left out: then they are the next message's, whose
+/// beginning is told by its method or version. Where that is cut, it is carried to the next segment.
 #[inline(always)]
-fn instead_of_body<C: Context>(context: &C, offset: u32, end: u32) -> u32 {
-    let half = &mut context.http().halves[REQUEST as usize];
-    if half.untouched == 0 || fill(half, context, offset, end, LOAD).is_none() {
+fn instead_of_body<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 {
+    let half = &mut context.http().halves[(side & 1) as usize];
+    let carried = half.carried & 0xff;
+    let Some(filled) = fill(half, context, offset, end, LOAD) else { return offset };
+    let begins = if side & 1 == REQUEST {
+        first_line::may_begin_request(half, filled)
+    } else {
+        first_line::may_begin_response(half, filled)
+    };
+    let half = &mut context.http().halves[(side & 1) as usize];
+    if begins == Beginning::Undecided {
+        if carried == 0 {
+            let now_ns = half.now_ns;
+            half.started_ns = now_ns;
+        }
+        half.flags |= EXPECTING;
+        half.carried = filled - DATA;
+        return end;
+    }
+    if begins == Beginning::Yes {
+        if side & 1 == RESPONSE {
+            // It had no body.
+            body::message_ended(context.http(), RESPONSE);
+        }
+        let half = &mut context.http().halves[(side & 1) as usize];
+        half.stage = Stage::Start as u8;
+        half.head = 0;
+        half.carried = carried;
         return offset;
     }
-    if first_line::begins_request(half) {
-        half.stage = Stage::Start as u8;
+    if half.stage == Stage::ChunkSize as u8 {
+        // What was carried is of the size line.
+        return offset;
+    }
+    half.carried = 0;
+    if carried != 0 {
+        body::skip(context.http(), side, 0, carried);
     }
     offset
 }

@@ -105,7 +105,8 @@ pub const GUESSING: u16 = 128;
 pub const COUNTING_GUESS: u16 = 256;
 /// In [`Half::flags`]: the response at hand is nobody's: no request waits for it.
 pub const NOBODYS: u16 = 512;
-/// In [`Half::flags`]: the client waits for `100 Continue` before it sends the body at hand (RFC 9110 section 10.1.1).
+/// In [`Half::flags`]: in place of the body at hand the next message may come. A client that waits for `100 Continue` may leave
+/// its body out (RFC 9110 section 10.1.1), and the response that is nobody's may be one to HEAD.
 pub const EXPECTING: u16 = 1024;
 
 /// In [`Half::send`]: the exchange is to be sent and ended.
@@ -208,7 +209,7 @@ pub struct Http {
     pub requests_follow: u8,
     /// 1 once a request began before the one before it was answered.
     pub pipelined: u8,
-    /// 1 where a request was missed of which not even the beginning is known.
+    /// 1 where bytes of the client were passed over that may be requests.
     pub hidden: u8,
     /// 1 while a CPU has the half of the requests, where that is received.
     pub request_claim: u8,
@@ -216,8 +217,8 @@ pub struct Http {
     pub client_closed_ns: u64,
     /// Bytes of the response's body when the client sent its FIN; all ones where the response had not begun.
     pub client_closed_at: u64,
-    /// [`Http::unasked`] when that request was missed.
-    pub unasked_before: u32,
+    /// [`Http::answers`] when the last of those bytes came.
+    pub answers_before: u32,
     /// Padding to the end of the line.
     pub padding_of_requests: [u8; 36],
     /// Responses ended. Only the response half changes it.
@@ -235,8 +236,8 @@ pub struct Http {
     pub preexisting: u8,
     /// [`crate::records::given_up::Cause`] once the connection is given up, or [`OVER`].
     pub over: u8,
-    /// Responses that came although no request waited for one.
-    pub unasked: u32,
+    /// Responses that have ended, also those that no request waited for.
+    pub answers: u32,
     /// Padding to the end of the line.
     pub padding_of_responses: [u8; 40],
     /// The exchange under way, or the last one.

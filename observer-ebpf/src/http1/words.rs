@@ -110,6 +110,12 @@ impl Text {
         Self { words, masks, length: bytes.len() as u32 }
     }
 
+    /// Its first eight bytes, with zeros behind its end.
+    #[inline(always)]
+    pub const fn first_word(&self) -> u64 {
+        self.words[0]
+    }
+
     /// Whether bytes that are `words` begin with it, taking capitals for small letters where it has letters.
     #[inline(always)]
     pub const fn begins(&self, words: [u64; 3]) -> bool {

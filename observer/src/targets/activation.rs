@@ -6,7 +6,7 @@ use std::{fs::File, io::Read as _, path::Path};
 /// Bytes of a process's environment that are looked at.
 const MOST: u64 = 64 << 10;
 
-/// Whether systemd handed listening sockets to this process (sd_listen_fds(3)); of one that may not be looked at it is
+/// Whether systemd handed listening sockets to this process (`sd_listen_fds(3)`); of one that may not be looked at it is
 /// not known.
 fn is_activated(proc_root: &Path, pid: u32) -> bool {
     let mut environment = Vec::new();

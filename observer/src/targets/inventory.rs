@@ -329,7 +329,7 @@ impl<A: Attacher> Inventory<A> {
             } else if let std::collections::hash_map::Entry::Vacant(entry) = self.waiting.entry(index) {
                 entry.insert(SystemTime::now());
                 tracing::info!(
-                    target = self.world.rules().name(index),
+                    selector = self.world.rules().name(index),
                     "nothing matches now; waiting for it"
                 );
             }

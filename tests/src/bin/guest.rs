@@ -1,11 +1,14 @@
 //! What `cargo xtask kernels` starts in an emulated machine; see `tests::guest`.
 //! `run` prints the results, `serve` and `obey` are the servers that the tests start.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser;
-use tests::guest::{limits, run_all, run_full, service};
+use tests::{
+    corners::actor,
+    guest::{limits, run_all, run_full, service},
+};
 use tokio::runtime::Runtime;
 
 /// Tests of observer on this machine's kernel.
@@ -23,6 +26,11 @@ enum Arguments {
     Serve,
     /// Do with connections what each client orders.
     Obey,
+    /// Play the target's end of connections, as orders to this socket say.
+    Act {
+        /// A path.
+        socket: PathBuf,
+    },
     /// Ask for a whole CPU for some seconds; print how much came.
     Spin,
     /// Take more memory than the limit of the test.
@@ -44,6 +52,7 @@ fn guest(arguments: &Arguments) -> Result<()> {
         Arguments::Run { starts } => run_all(*starts),
         Arguments::Full => run_full(),
         Arguments::Serve => Runtime::new()?.block_on(service::serve())?,
+        Arguments::Act { socket } => actor::obey(socket)?,
         Arguments::Spin => limits::spin()?,
         Arguments::Eat => limits::eat(),
         Arguments::Obey => Runtime::new()?.block_on(service::obey())?,

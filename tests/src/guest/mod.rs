@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod connections;
 pub mod containers;
+pub mod corners;
 pub mod limits;
 pub mod programs;
 pub mod requests;
@@ -43,10 +44,11 @@ pub fn run_all(starts: u32) {
     if let Err(error) = programs::report() {
         println!("test\tprograms\tfailed\t0\t{}", one_line(&format!("{error:#}")));
     }
-    let tests: [Test; 7] = [
+    let tests: [Test; 8] = [
         ("demo", demo),
         ("requests", requests::test),
         ("streams", streams::test),
+        ("corners", corners::test),
         ("connections", connections::test),
         ("clock", clock::test),
         ("limits", limits::test),

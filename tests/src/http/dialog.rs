@@ -117,7 +117,8 @@ impl Dialog {
         Ok((address, playing))
     }
 
-    fn play(&self, mut stream: TcpStream, own: Side) -> Result<()> {
+    /// Plays one side on a connection that is open already.
+    pub fn play(&self, mut stream: TcpStream, own: Side) -> Result<()> {
         stream.set_nodelay(true).context("cannot set TCP_NODELAY")?;
         stream.set_read_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
         stream.set_write_timeout(Some(PATIENCE)).context("cannot set a time limit")?;
