@@ -23,7 +23,7 @@ impl Drop for Running {
 }
 
 fn run(program: &str, arguments: &[&str]) -> Running {
-    let child = Running(Command::new(program).args(arguments).stdin(Stdio::null()).spawn().unwrap());
+    let child = Running(Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().unwrap());
     thread::sleep(Duration::from_millis(100));
     child
 }
@@ -35,10 +35,11 @@ fn readers() -> Readers {
 #[test]
 fn no_more_than_the_begin_of_arguments_is_read() {
     let long = "a".repeat(100_000);
-    let child = run("sh", &["-c", "sleep 600; :", &long]);
+    // It waits for its own input: a program that it has started would outlive it.
+    let child = run("sh", &["-c", "read wait; :", &long]);
     let read = readers().command_line(TARGET, child.0.id()).unwrap();
     assert_eq!(read.len(), 4096);
-    assert!(read.starts_with(b"sh\0-c\0sleep 600; :\0aaaa"));
+    assert!(read.starts_with(b"sh\0-c\0read wait; :\0aaaa"));
     drop(child);
     assert_eq!(readers().command_line(TARGET, 4_194_303), Err(CannotLook::Gone));
 }
