@@ -10,7 +10,7 @@ use crate::{
         Context, body, events, fields, head, life_cycle,
         packets::{self, InOrder, Packets},
         resync, shortcut,
-        state::{Half, Http, SEND_AHEAD, SEND_EXCHANGE},
+        state::{Half, Http, OVER, SEND_AHEAD, SEND_EXCHANGE},
         steps, websocket,
     },
     order::{self, Order},
@@ -149,6 +149,11 @@ impl Connection {
     /// How many exchanges were lost.
     pub fn lost(&self) -> u32 {
         *self.lost.borrow()
+    }
+
+    /// Whether it was given up, so that more exchanges than those lost may be missing.
+    pub fn is_given_up(&self) -> bool {
+        !matches!(self.http().over, 0 | OVER)
     }
 
     /// The framer's state.

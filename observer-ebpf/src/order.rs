@@ -205,17 +205,28 @@ pub fn disorder<O: Ordered>(ordered: &O, side: u32, sequence: u32, length: u32) 
     from
 }
 
-/// Gives up on what is at hand, `skipped` bytes in all, and on everything that waits.
+/// Gives up on what is at hand, `skipped` bytes in all. What waits behind them came already and will not come again, so it goes
+/// on waiting.
 #[inline(always)]
 fn lose<O: Ordered>(ordered: &O, side: u32, skipped: u32) {
     let order = ordered.order(side);
     order.next = order.next.wrapping_add(skipped);
-    order.waiting = 0;
-    for interval in &mut order.ahead {
-        set_volatile(&mut interval.start, 0);
-        set_volatile(&mut interval.end, 0);
-    }
+    forget_passed(order);
     ordered.lose(side);
+}
+
+/// Forgets the intervals that framing has passed.
+#[inline(never)]
+fn forget_passed(order: &mut Order) {
+    let next = volatile(&order.next);
+    for index in 0..AHEAD {
+        let interval = volatile(&order.ahead[index]);
+        if interval.start != interval.end && interval.end.wrapping_sub(next).cast_signed() <= 0 {
+            set_volatile(&mut order.ahead[index], Interval::NONE);
+            let waiting = volatile(&order.waiting);
+            set_volatile(&mut order.waiting, waiting.wrapping_sub(1));
+        }
+    }
 }
 
 /// Where the nearest interval ahead begins, or `end`.

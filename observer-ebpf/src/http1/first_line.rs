@@ -132,14 +132,6 @@ fn read_method(half: &mut Half, start: u32) {
     }
 }
 
-/// Tells whether the window begins like a request, by one of the registered methods.
-#[inline(always)]
-pub(super) fn begins_request(half: &mut Half) -> bool {
-    read_method(half, DATA);
-    volatile(&half.number) < u64::from(names::OTHER)
-        && matches!(half.byte(volatile(&half.cursor)), b'/' | b'*' | b'h')
-}
-
 /// Whether bytes begin a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {

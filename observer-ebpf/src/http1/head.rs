@@ -9,8 +9,8 @@ use super::{
     load::fill,
     names::FIELDS,
     state::{
-        BAD, CARRY, DATA, FRAMING_LINE, Half, Http, LINES, LOAD, LOOKING, POSITIONS, REQUEST, RESPONSE,
-        SKIPPING, Stage,
+        BAD, CARRY, DATA, EXPECTING, FRAMING_LINE, Half, Http, LINES, LOAD, LOOKING, POSITIONS, REQUEST,
+        RESPONSE, SKIPPING, Stage,
     },
     words::{LOWER, between, first, last, matches},
 };
@@ -85,7 +85,7 @@ pub fn lines<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 {
         }
         // A body that came with its head is passed over at once.
         let half = &http.halves[(side & 1) as usize];
-        if half.stage == Stage::Length as u8 && half.flags & LOOKING == 0 {
+        if half.stage == Stage::Length as u8 && half.flags & (EXPECTING | LOOKING) == 0 {
             return body::skip(http, side, goes_on, end);
         }
         return goes_on;

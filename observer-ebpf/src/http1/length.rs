@@ -44,7 +44,9 @@ fn request_head_ended(http: &mut Http, head: u16) {
     half.untouched = 1;
     if head & EXPECTED != 0 {
         half.flags |= EXPECTING;
+        http.continued = 0;
     }
+    let half = &mut http.halves[REQUEST as usize];
     if head & CHUNKED != 0 {
         half.stage = Stage::ChunkSize as u8;
     } else if head & CODED != 0 {
@@ -80,7 +82,7 @@ fn response_head_ended(http: &mut Http, head: u16) {
     if head & ENCODED != 0 {
         exchange.flags |= exchange::ENCODED;
     }
-    if status == 101 && head & WEBSOCKET != 0 {
+    if status == 101 && half.flags & NOBODYS == 0 && head & WEBSOCKET != 0 {
         exchange.body = Body::WebSocket as u8;
         half.stage = Stage::Frame as u8;
         http.upgraded = 1;

@@ -52,6 +52,12 @@ pub fn request_begins(http: &mut Http) -> Begins {
     if outstanding == 0 {
         return Begins::First;
     }
+    if volatile(&http.responses_follow) == follows::AGAIN {
+        // The answer to the one before it was looked for and not seen: it may have passed.
+        http.unsure = 1;
+        http.halves[REQUEST as usize].lost += 1;
+        return Begins::Lost;
+    }
     // Written where it changes only: the response's half reads this line.
     if http.pipelined == 0 {
         http.pipelined = 1;
@@ -145,17 +151,40 @@ pub fn response_comes(http: &mut Http) {
     let missed = volatile(&http.requests_follow) != follows::ALL && http.preexisting == 0;
     let half = &mut http.halves[RESPONSE as usize];
     // Interim answers come before the one that counts.
-    if half.flags & NOBODYS == 0 && half.status >= 200 {
+    if half.flags & NOBODYS == 0 && (half.status >= 200 || half.status == SWITCHING) {
         half.lost += u32::from(missed);
     }
     half.flags |= NOBODYS;
 }
 
+/// Tells whether a response that was found behind others that were missed answers the one request that waits; if it may be
+/// another's, nothing is paired any more.
+#[inline(always)]
+pub fn may_take_up_response(http: &mut Http) -> bool {
+    if http.outstanding() == 0 {
+        return false;
+    }
+    if volatile(&http.unsure) != 0 {
+        response_lost(http);
+        return false;
+    }
+    true
+}
+
 /// Ends an interim response (RFC 9110 section 15.2): the one that counts is still to come.
 #[inline(always)]
 pub fn interim_ended(http: &mut Http) {
-    http.halves[RESPONSE as usize].flags &= !NOBODYS;
+    let half = &mut http.halves[RESPONSE as usize];
+    half.flags &= !NOBODYS;
+    if half.status == CONTINUE {
+        http.continued = 1;
+    }
 }
+
+/// The status that a client waits for before it sends a body.
+const CONTINUE: u16 = 100;
+/// The status with which a connection becomes another protocol's.
+const SWITCHING: u16 = 101;
 
 /// Makes the response's part of the exchange that of the next response; all of it, if its request was sent ahead.
 #[inline(always)]
@@ -328,7 +357,7 @@ pub fn response_lost(http: &mut Http) {
         return;
     }
     let outstanding = http.outstanding();
-    let again = volatile(&http.pipelined) == 0 && outstanding <= 1;
+    let again = volatile(&http.pipelined) == 0 && volatile(&http.unsure) == 0 && outstanding <= 1;
     forget_message(&mut http.halves[RESPONSE as usize], again);
     if http.responses_follow != follows::NONE {
         http.responses_follow = if again { follows::AGAIN } else { follows::NONE };
@@ -469,7 +498,8 @@ pub fn connection_ends(http: &mut Http, outcome: Outcome, now_ns: u64) -> bool {
     if http.outstanding() == 0 || stage == Stage::Opaque as u8 || volatile(&http.over) != 0 {
         return false;
     }
-    if volatile(&http.shortcut.missed[RESPONSE as usize]) != 0 {
+    if volatile(&http.shortcut.missed[RESPONSE as usize]) != 0 || http.responses_follow == follows::AGAIN {
+        // What was missed may have been the answer.
         response_lost(http);
         return false;
     }

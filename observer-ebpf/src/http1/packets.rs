@@ -3,7 +3,7 @@
 
 use super::{
     Context, body, events, life_cycle, shortcut,
-    state::{COUNTING_GUESS, GUESSING, LOOKING, REQUEST, RESPONSE, Stage, TAIL},
+    state::{COUNTING_GUESS, EXPECTING, GUESSING, LOOKING, REQUEST, RESPONSE, Stage, TAIL},
     steps,
 };
 use crate::{
@@ -47,9 +47,9 @@ impl<P: Packets> Framer for InOrder<'_, P> {
         let half = &http.halves[(side & 1) as usize];
         let stage = half.stage;
         let within = u64::from(bytes) <= half.remaining;
-        // How an event ends is in the last two bytes of its chunk.
-        let unseen =
-            half.flags & LOOKING != 0 || (half.flags & TAIL != 0 && u64::from(bytes) + 2 > half.remaining);
+        // What is missing may be the next message, or an event, whose end is in the last two bytes of its chunk.
+        let unseen = half.flags & (EXPECTING | LOOKING) != 0
+            || (half.flags & TAIL != 0 && u64::from(bytes) + 2 > half.remaining);
         let missed = side & 1 == RESPONSE && volatile(&http.shortcut.missed[RESPONSE as usize]) != 0;
         let passes = stage == Stage::UntilClose as u8
             || stage > Stage::Resync as u8

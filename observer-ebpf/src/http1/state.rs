@@ -219,8 +219,10 @@ pub struct Http {
     pub client_closed_at: u64,
     /// [`Http::answers`] when the last of those bytes came.
     pub answers_before: u32,
+    /// 1 once a request began while the answer to the one before it was looked for.
+    pub unsure: u8,
     /// Padding to the end of the line.
-    pub padding_of_requests: [u8; 36],
+    pub padding_of_requests: [u8; 35],
     /// Responses ended. Only the response half changes it.
     pub responses: u32,
     /// Responses ended when the latest one began, and one more: the response's part of the exchange is that of the
@@ -238,8 +240,10 @@ pub struct Http {
     pub over: u8,
     /// Responses that have ended, also those that no request waited for.
     pub answers: u32,
+    /// 1 once a client that waits for it was told to send its body.
+    pub continued: u8,
     /// Padding to the end of the line.
-    pub padding_of_responses: [u8; 40],
+    pub padding_of_responses: [u8; 39],
     /// The exchange under way, or the last one.
     pub exchange: Exchange,
     /// By [`REQUEST`] and [`RESPONSE`].

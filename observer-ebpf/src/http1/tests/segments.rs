@@ -291,3 +291,33 @@ fn a_stream_that_was_under_way_is_taken_up() {
     assert_eq!(connection.exchanges().len(), 2);
     assert_eq!(connection.exchanges()[1].status, 200);
 }
+
+#[test]
+fn answers_to_requests_that_were_missed_are_each_a_loss() {
+    let request = |number: usize| match number % 3 {
+        0 => format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        1 => format!("HEAD /{number} HTTP/1.1\r\nHost: x\r\n\r\n"),
+        _ => format!("POST /{number} HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"),
+    };
+    let answer = |number: usize| match number % 3 {
+        0 => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
+        1 if number % 2 == 0 => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned(),
+        1 => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
+        _ => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
+    };
+    let requests: String = (0..90).map(request).collect();
+    let answers: String = (0..90).map(answer).collect();
+    for size in [1, 7, 100, 100_000] {
+        let connection = Connection::new(START, START);
+        // The second segment comes last.
+        let cut = requests.len() / 4;
+        for (offset, length) in [(0, cut), (2 * cut, requests.len() - 2 * cut), (cut, cut)] {
+            send(&connection, REQUEST, requests.as_bytes(), offset, length);
+        }
+        for (index, part) in answers.as_bytes().chunks(size).enumerate() {
+            send(&connection, RESPONSE, answers.as_bytes(), index * size, part.len());
+        }
+        let counted = u32::try_from(connection.exchanges().len()).unwrap();
+        assert_eq!(counted + connection.lost(), 90, "{counted} counted, in segments of {size}");
+    }
+}
