@@ -19,9 +19,7 @@ use tokio::{
 use self::sources::Observed;
 use crate::{
     cgroup::{Hierarchy, mounts::CgroupMounts},
-    collectors::{
-        held_targets::HeldTargets, nodejs::NodeJsCollector, overflow::LabelOverflow, scraper::Turns,
-    },
+    collectors::{held_targets::HeldTargets, nodejs::NodeJsCollector, overflow::LabelOverflow},
     config::Config,
     confine,
     exchanges::{Exchanges, FromKernel},
@@ -29,8 +27,9 @@ use crate::{
         self, Kernel, Loaded, Options,
         probe::{self, Verdict},
     },
-    nodejs::{Follower, Refused},
+    probing::{Follower, Refused},
     profiles::Profiles,
+    reading::Readers,
     server::{self, Endpoint, Readiness, Sources},
     targets::{self, Handle, Inventory, TargetList},
 };
@@ -59,7 +58,8 @@ pub fn target_settings(config: &Config) -> targets::Settings {
 }
 
 /// Runs until SIGTERM or SIGINT. `kernel_log`: also logs what the kernel half says of itself.
-pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
+/// `readers` read what may not answer.
+pub async fn run(config: &Config, kernel_log: bool, readers: Readers) -> anyhow::Result<()> {
     let stop = stop_signal()?;
     let endpoint = Endpoint::open(config).await?;
     require_host()?;
@@ -102,13 +102,13 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     let held = Arc::new(HeldTargets::new(Arc::new(handle.clone())));
     let targets: Arc<dyn TargetList> = Arc::clone(&held) as _;
     let nodejs = config.nodejs.enabled.then(|| {
-        let roles = config.limits.process_roles as usize;
+        let settings = nodejs::settings(&config.limits, readers.clone());
         let runtimes = Arc::clone(&kernel) as _;
-        NodeJsCollector::new(Arc::clone(&targets), runtimes, PROC.into(), overflow.clone(), roles)
+        NodeJsCollector::new(Arc::clone(&targets), runtimes, PROC.into(), overflow.clone(), settings)
     });
     let mut refused = Refused::default();
     if let Some(collector) = &nodejs {
-        let follower = Follower::new(Arc::clone(&kernel), PROC.into());
+        let follower = Follower::new(Arc::clone(&kernel), PROC.into(), readers.clone());
         refused = follower.refused();
         let (to_follower, starts) = mpsc::channel(STARTED_PROCESSES);
         reading.spawn(started.run(to_follower));
@@ -119,16 +119,15 @@ pub async fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     reading.spawn(recount(Arc::clone(&kernel)));
     let observed =
         Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow };
-    let scraper = sources::scraper(config, observed).holding(held);
+    let scraper = sources::scraper(config, observed, readers).holding(held);
     let readiness = Readiness::waiting("the first look for targets is not done");
     tokio::spawn(watch_readiness(handle.clone(), readiness.clone()));
-    let turns = Turns::new(move || {
+    let scrape = move || {
         let text = scraper.scrape();
         // A scrape of many targets needs more than the agent keeps, and the next one is seconds away.
         kernel::memory::give_back();
         text
-    });
-    let scrape = move || Ok(turns.take().map_err(anyhow::Error::msg)?.to_vec());
+    };
     let sources = Sources { scrape: Arc::new(scrape), targets: Arc::new(handle), readiness };
     if let Err(error) = confine::refuse_system_calls() {
         tracing::warn!(error = format!("{error:#}"), "system calls are not filtered; everything else works");

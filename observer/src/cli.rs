@@ -11,6 +11,7 @@ use clap::{
 use crate::{
     commands::metrics::Format,
     config::{Config, ConfigError, Listen, LogFormat, value},
+    reading::READER,
     targets::selector::{GRAMMAR, Selector},
 };
 
@@ -43,6 +44,9 @@ pub enum Command {
     Metrics(MetricsArgs),
     /// Print the effective configuration, with comments
     Config,
+    /// Read files for the agent that has started it
+    #[command(name = READER, hide = true)]
+    Reader,
 }
 
 /// Flags of `observer run`.

@@ -15,6 +15,8 @@ pub mod kernel;
 pub mod logging;
 pub mod nodejs;
 pub(crate) mod place;
+pub mod probing;
 pub mod profiles;
+pub mod reading;
 pub mod server;
 pub mod targets;

@@ -12,6 +12,7 @@ use observer::{
     cli::{Cli, Command},
     commands,
     config::Config,
+    reading::read_for_agent,
 };
 
 /// Exit code for wrong use, as clap's own.
@@ -19,6 +20,10 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // It has no configuration of its own, and must not complain of it.
+    if matches!(cli.command, Command::Reader) {
+        return if read_for_agent().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let config = match cli.options.load() {
         Ok(config) => config,
         Err(error) => return complain(&error.into(), ExitCode::from(USAGE)),
@@ -46,6 +51,8 @@ fn dispatch(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
             commands::metrics::metrics(&mut out, reference(), &config.metrics.prefix, arguments.format)?;
         }
         Command::Config => commands::config::config(&mut out, config)?,
+        // It has been by now.
+        Command::Reader => {}
     }
     out.flush()?;
     Ok(code)

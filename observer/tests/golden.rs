@@ -18,6 +18,7 @@ use observer::{
     },
     kernel::{Kills, OomKills},
     profiles::Profiles,
+    reading::Readers,
     targets::{Cgroup, Info, Labels, StateCounts, Target, TargetList},
 };
 
@@ -85,7 +86,12 @@ fn scrape(cgroups: &str, unified: &str) -> String {
     let mounts = mounts(&fixtures.join(cgroups), unified);
     let overflow = LabelOverflow::default();
     let profiles = Profiles::compiled_in().unwrap();
-    let processes = Settings { max_roles: MAX_ROLES, proportional_memory: true, profiles };
+    let processes = Settings {
+        max_roles: MAX_ROLES,
+        proportional_memory: true,
+        profiles,
+        readers: Readers::here(proc_root.clone()),
+    };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(targets(), Arc::clone(&mounts)));
     registry.register(ProcessCollector::new(

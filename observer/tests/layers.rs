@@ -10,7 +10,7 @@ use std::{
 };
 
 /// The modules, lowest first: each may import from those above its own line here.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 14] = [
     // Without knowledge of the agent: places in TOML files, what the process may do, cgroups as files.
     &["place", "confine", "cgroup"],
     // What apps' routes and processes mean.
@@ -19,7 +19,11 @@ const LAYERS: [&[&str]; 12] = [
     &["targets"],
     // Executables of Node.js: where to probe them.
     &["nodejs"],
-    // bpf(2): does what targets and nodejs ask for, hands out records and counts.
+    // Reads what a target can make wait for ever, in processes of the agent's own.
+    &["reading"],
+    // Which processes run Node.js, and that each executable is probed.
+    &["probing"],
+    // bpf(2): does what targets and probing ask for, hands out records and counts.
     &["kernel"],
     // The frame of a scrape, and the metrics that are read at it.
     &["collectors"],

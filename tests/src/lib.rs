@@ -14,6 +14,7 @@ pub mod docker;
 pub mod fake_docker;
 pub mod faults;
 pub mod guest;
+pub mod hostile;
 pub mod http;
 pub mod memory_cgroup;
 pub mod metrics;

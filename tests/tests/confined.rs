@@ -13,7 +13,11 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, ensure};
 use observer::confine;
-use tests::{agent::Agent, cgroup::Cgroup, process::PATIENCE};
+use tests::{
+    agent::Agent,
+    cgroup::Cgroup,
+    process::{PATIENCE, wait_until},
+};
 
 /// Set for the program that is confined: the port of a listener that it may not reach.
 const PORT: &str = "CONFINED_PORT";
@@ -61,6 +65,39 @@ fn each_thread_of_the_agent_has_given_up_what_it_does_not_need() -> Result<()> {
     }
     ensure!(seen > 2 && serving == 1, "{seen} threads, {serving} of which serve");
     Ok(())
+}
+
+#[test]
+fn what_reads_for_the_agent_can_do_nothing_else_and_goes_with_it() -> Result<()> {
+    /// `CAP_DAC_READ_SEARCH` and `CAP_SYS_PTRACE`.
+    const READING: u64 = 1 << 2 | 1 << 19;
+
+    let agent = Agent::start(["--docker-socket", "", "--target", "cgroup:/of-nobody"])?;
+    let pid = agent.pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+    let readers: Vec<&str> = children.split_ascii_whitespace().collect();
+    ensure!(readers.len() == 4, "{readers:?}");
+    for reader in &readers {
+        let status = fs::read_to_string(format!("/proc/{reader}/status"))?;
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).with_context(|| format!("no {name} in {status}"))
+        };
+        for set in ["CapEff:", "CapPrm:"] {
+            ensure!(u64::from_str_radix(field(set)?, 16)? == READING, "{set} {}", field(set)?);
+        }
+        ensure!(field("NoNewPrivs:")? == "1" && field("Seccomp:")? == "2", "{status}");
+        // What the agent was started with is not its own; of what it has made, a reader has one socket.
+        let descriptors = fs::read_dir(format!("/proc/{reader}/fd"))?.flatten();
+        let held: Vec<_> =
+            descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok()).collect();
+        let is = |kind: &str| held.iter().filter(|held| held.to_string_lossy().starts_with(kind)).count();
+        ensure!(is("socket:") == 1 && is("anon_inode:") == 0, "{held:?}");
+    }
+    let readers: Vec<String> = readers.into_iter().map(str::to_owned).collect();
+    agent.stop()?;
+    let gone = || Ok(readers.iter().all(|reader| !Path::new(&format!("/proc/{reader}")).exists()));
+    wait_until("the readers have ended", PATIENCE, gone)
 }
 
 #[test]

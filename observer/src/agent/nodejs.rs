@@ -12,14 +12,22 @@ use tokio::{
 
 use crate::{
     cgroup::Hierarchy,
-    collectors::nodejs::NodeJsCollector,
+    collectors::nodejs::{NodeJsCollector, Settings},
+    config::Limits,
     kernel::Kernel,
-    nodejs::Follower,
+    probing::Follower,
+    reading::Readers,
     targets::{Handle, TargetList as _},
 };
 
 /// Until the first targets are attached to, they are looked for this often.
 const FIRST_LOOKS: Duration = Duration::from_millis(20);
+
+/// What bounds the counts of Node.js.
+pub(super) fn settings(limits: &Limits, readers: Readers) -> Settings {
+    let (max_roles, capacity) = (limits.process_roles as usize, limits.nodejs_processes as usize);
+    Settings { max_roles, capacity, readers }
+}
 
 /// What follows the processes, and what counts them.
 pub(super) struct Following {
@@ -55,7 +63,7 @@ impl Following {
             // that panics. What is waited for here is left behind.
             let looking = spawn_blocking(move || {
                 match process {
-                    Some(process) => self.started(process),
+                    Some(process) => self.started(process, &targets),
                     None => self.look(&targets),
                 }
                 self
@@ -64,9 +72,9 @@ impl Following {
         }
     }
 
-    fn started(&mut self, process: u32) {
-        if self.follower.started(process) {
-            self.collector.started(process);
+    fn started(&mut self, process: u32, targets: &Handle) {
+        if let Some(target) = self.follower.started(process, &targets.targets()) {
+            self.collector.started(target, process);
         }
     }
 

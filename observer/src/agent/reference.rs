@@ -2,12 +2,12 @@
 //! A collector that is not here fails the end-to-end test that compares a scrape with the reference.
 
 use crate::{
-    collectors::{Metric, agent, container, kernel, nodejs, process, target, tcp},
+    collectors::{Metric, agent, container, kernel, nodejs, over_budget, process, target, tcp},
     exchanges::{app_events, requests, streams, upstream},
 };
 
 /// Each collector's name and metrics, in the order of a scrape.
-pub fn reference() -> [(&'static str, &'static [Metric]); 11] {
+pub fn reference() -> [(&'static str, &'static [Metric]); 12] {
     [
         ("target", &target::METRICS),
         ("tcp", &tcp::METRICS),
@@ -17,6 +17,7 @@ pub fn reference() -> [(&'static str, &'static [Metric]); 11] {
         ("upstream", &upstream::METRICS),
         ("process", &process::METRICS),
         ("nodejs", &nodejs::METRICS),
+        ("over_budget", &over_budget::METRICS),
         ("container", &container::METRICS),
         ("kernel", &kernel::METRICS),
         ("agent", &agent::METRICS),

@@ -11,9 +11,11 @@ use crate::{
         container::ContainerCollector,
         kernel::KernelCollector,
         nodejs::NodeJsCollector,
+        over_budget::OverBudgetCollector,
         overflow::LabelOverflow,
         process::{self, ProcessCollector},
         scraper::Scraper,
+        series_budget::SeriesBudget,
         target::TargetCollector,
         tcp::TcpCollector,
     },
@@ -23,8 +25,9 @@ use crate::{
         streams::StreamCollector, upstream::UpstreamCollector,
     },
     kernel::{Kernel, Records},
-    nodejs::Refused,
+    probing::Refused,
     profiles::Profiles,
+    reading::Readers,
     targets::TargetList,
 };
 
@@ -52,15 +55,17 @@ pub(super) fn exchange_settings(
     Settings { times, routes: config.limits.routes as usize, profiles, overflow, records }
 }
 
-/// All collectors, in the order of a scrape.
-pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
+/// All collectors, in the order of a scrape; `readers` read what may not answer.
+pub(super) fn scraper(config: &Config, observed: Observed, readers: Readers) -> Scraper {
     let Observed { kernel, mounts, records, exchanges, nodejs, refused, profiles, targets, overflow } =
         observed;
+    let over_budget = readers.over_budget().clone();
     let proc_root = Path::new(PROC);
     let processes = process::Settings {
         max_roles: config.limits.process_roles as usize,
         proportional_memory: config.processes.pss,
         profiles,
+        readers,
     };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
@@ -79,9 +84,12 @@ pub(super) fn scraper(config: &Config, observed: Observed) -> Scraper {
     if let Some(nodejs) = nodejs {
         registry.register(nodejs);
     }
+    registry.register(OverBudgetCollector::new(Arc::clone(&targets), over_budget.clone()));
     let kills = Arc::clone(&kernel) as _;
     registry.register(ContainerCollector::new(Arc::clone(&targets), proc_root.to_owned(), mounts, kills));
     registry.register(KernelCollector::new(kernel, records, refused, Arc::clone(&targets)));
+    let most = config.limits.series.into();
+    let budget = SeriesBudget::new(most, Arc::clone(&targets), overflow.clone(), over_budget);
     let agent = Agent::new(targets, proc_root.to_owned(), BuildInfo::current(proc_root), overflow);
-    Scraper::new(registry, agent, config.metrics.prefix.as_str())
+    Scraper::new(registry, agent, config.metrics.prefix.as_str()).with_budget(budget)
 }

@@ -27,49 +27,72 @@ pub struct Reader {
 impl Reader {
     /// The text of a file; `None` where it is missing, refused, or no UTF-8.
     pub fn read(&mut self, path: &Path) -> Option<&str> {
+        self.try_read(path).ok()
+    }
+
+    fn try_read(&mut self, path: &Path) -> io::Result<&str> {
         self.buffer.clear();
-        read_whole(File::open(path).ok()?, &mut self.buffer).ok()?;
-        std::str::from_utf8(&self.buffer).ok()
+        read_whole(File::open(path)?, &mut self.buffer)?;
+        std::str::from_utf8(&self.buffer).map_err(io::Error::other)
     }
 }
 
-/// The processes in a cgroup directory and below it, sorted, each once.
-pub fn processes(directory: &Path) -> Vec<i32> {
+/// The processes in a cgroup directory and below it, sorted, each once; none when it is gone. An error says that it cannot be
+/// told.
+pub fn members(directory: &Path) -> io::Result<Vec<i32>> {
     let mut found = Vec::new();
-    add_processes(directory, &mut Reader::default(), &mut found);
+    add_members(directory, &mut Reader::default(), &mut found)?;
     found.sort_unstable();
     found.dedup();
-    found
+    Ok(found)
 }
 
-fn add_processes(directory: &Path, reader: &mut Reader, found: &mut Vec<i32>) {
-    let listed = reader.read(&directory.join("cgroup.procs")).unwrap_or_default();
+fn add_members(directory: &Path, reader: &mut Reader, found: &mut Vec<i32>) -> io::Result<()> {
+    // A threaded cgroup answers EOPNOTSUPP; its processes stand in the file of its domain's root.
+    let listed = told(reader.try_read(&directory.join("cgroup.procs")))?.unwrap_or_default();
     // 0 stands for a process outside of the reader's PID namespace.
     found.extend(listed.lines().filter_map(|pid| pid.parse().ok()).filter(|pid: &i32| *pid != 0));
     // A directory has a link for itself, one from its parent, and one from each subdirectory: exactly 2 mean a leaf,
     // which saves listing some forty files for each container.
     if fs::metadata(directory).is_ok_and(|metadata| metadata.nlink() == 2) {
-        return;
+        return Ok(());
     }
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let entries = told(fs::read_dir(directory))?.into_iter().flatten().flatten();
     for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-        add_processes(&entry.path(), reader, found);
+        add_members(&entry.path(), reader, found)?;
     }
+    Ok(())
 }
 
-/// Whether a v2 cgroup or one below it has a process; `None` when it is gone.
-pub fn populated(directory: &Path) -> Option<bool> {
+/// Whether a v2 cgroup or one below it has a process; `None` when it is gone. An error says that it cannot be told.
+pub fn populated(directory: &Path) -> io::Result<Option<bool>> {
     let mut events = [0; 64];
     // One read: the file is shorter than the buffer, and this is done for every target at every look.
     let read = File::open(directory.join("cgroup.events")).and_then(|mut file| file.read(&mut events));
-    match read {
-        Ok(length) => {
+    match told(read)? {
+        Some(length) => {
             let mut lines = events.split_at(length).0.split(|byte| *byte == b'\n');
-            Some(lines.any(|line| line == b"populated 1"))
+            Ok(Some(lines.any(|line| line == b"populated 1")))
         }
         // The root has no such file.
-        Err(_) => directory.is_dir().then(|| !processes(directory).is_empty()),
+        None if directory.is_dir() => Ok(Some(!members(directory)?.is_empty())),
+        None => Ok(None),
     }
+}
+
+/// What was read; `None` where it is gone, and an error where that cannot be told.
+fn told<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_lack(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Whether the agent lacks something itself (descriptors, memory, rights), which says nothing of what it looks at.
+pub fn is_lack(error: &io::Error) -> bool {
+    let own = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EACCES, libc::EPERM, libc::EIO];
+    error.raw_os_error().is_some_and(|code| own.contains(&code))
 }
 
 /// The number in a file that holds one.
@@ -148,11 +171,11 @@ mod tests {
         fs::create_dir_all(root.path().join("a/b")).unwrap();
         fs::write(root.path().join("cgroup.procs"), "30\n0\n").unwrap();
         fs::write(root.path().join("a/b/cgroup.procs"), "7\n30\n8\n").unwrap();
-        assert_eq!(processes(root.path()), [7, 8, 30]);
-        assert_eq!(populated(root.path()), Some(true));
+        assert_eq!(members(root.path()).unwrap(), [7, 8, 30]);
+        assert_eq!(populated(root.path()).unwrap(), Some(true));
         fs::write(root.path().join("cgroup.events"), "populated 0\nfrozen 0\n").unwrap();
-        assert_eq!(populated(root.path()), Some(false));
-        assert!(processes(&root.path().join("gone")).is_empty());
-        assert_eq!(populated(&root.path().join("gone")), None);
+        assert_eq!(populated(root.path()).unwrap(), Some(false));
+        assert!(members(&root.path().join("gone")).unwrap().is_empty());
+        assert_eq!(populated(&root.path().join("gone")).unwrap(), None);
     }
 }

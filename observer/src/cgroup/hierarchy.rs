@@ -139,13 +139,19 @@ impl Hierarchy {
 
     /// Process ids in the cgroup and all its descendants. Empty when it is gone.
     pub fn processes(&self, cgroup: &Path) -> Vec<u32> {
-        let processes = self.directory(cgroup).map(|directory| files::processes(&directory));
-        processes.unwrap_or_default().into_iter().filter_map(|pid| pid.try_into().ok()).collect()
+        self.members(cgroup).unwrap_or_default()
     }
 
-    /// Whether the cgroup or a descendant holds a live process; `None` when it is gone.
-    pub fn populated(&self, cgroup: &Path) -> Option<bool> {
-        files::populated(&self.directory(cgroup)?)
+    /// Process ids in the cgroup and all its descendants, empty when it is gone. An error says that it cannot be told.
+    pub fn members(&self, cgroup: &Path) -> io::Result<Vec<u32>> {
+        let Some(directory) = self.directory(cgroup) else { return Ok(Vec::new()) };
+        let members = files::members(&directory)?.into_iter();
+        Ok(members.filter_map(|pid| pid.try_into().ok()).collect())
+    }
+
+    /// Whether the cgroup or a descendant holds a live process; `None` when it is gone. An error says that it cannot be told.
+    pub fn populated(&self, cgroup: &Path) -> io::Result<Option<bool>> {
+        self.directory(cgroup).map_or(Ok(None), |directory| files::populated(&directory))
     }
 }
 
@@ -243,13 +249,13 @@ mod tests {
         let host = Host::new();
         host.cgroup("/a");
         let hierarchy = host.hierarchy();
-        assert_eq!(hierarchy.populated(Path::new("/a")), Some(true));
+        assert_eq!(hierarchy.populated(Path::new("/a")).unwrap(), Some(true));
         host.populate("/a", false);
-        assert_eq!(hierarchy.populated(Path::new("/a")), Some(false));
-        assert_eq!(hierarchy.populated(Path::new("/gone")), None);
-        assert_eq!(hierarchy.populated(Path::new("/")), Some(false));
+        assert_eq!(hierarchy.populated(Path::new("/a")).unwrap(), Some(false));
+        assert_eq!(hierarchy.populated(Path::new("/gone")).unwrap(), None);
+        assert_eq!(hierarchy.populated(Path::new("/")).unwrap(), Some(false));
         fs::write(host.cgroup_root().join("cgroup.procs"), "1\n").unwrap();
-        assert_eq!(hierarchy.populated(Path::new("/")), Some(true));
+        assert_eq!(hierarchy.populated(Path::new("/")).unwrap(), Some(true));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl CgroupMounts {
             return found;
         }
         let processes =
-            self.directory(cgroup).map(|directory| files::processes(&directory)).unwrap_or_default();
+            self.directory(cgroup).and_then(|directory| files::members(&directory).ok()).unwrap_or_default();
         let paths = processes
             .first()
             .and_then(|pid| Process::new_with_root(proc_root.join(pid.to_string())).ok())
@@ -97,8 +97,10 @@ impl CgroupMounts {
                     path.controllers.iter().any(|name| mount.controllers.contains(&name.as_str()))
                 })?;
                 let directory = mount.directory(Path::new(&path.pathname))?;
-                let shared = path.pathname == "/"
-                    || !files::processes(&directory).iter().all(|pid| processes.binary_search(pid).is_ok());
+                // One whose processes cannot be told is not taken either.
+                let members = files::members(&directory).ok()?;
+                let shared =
+                    path.pathname == "/" || !members.iter().all(|pid| processes.binary_search(pid).is_ok());
                 (!shared).then_some(directory)
             };
             if let Some(directory) = same_path().or_else(of_process) {

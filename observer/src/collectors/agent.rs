@@ -142,8 +142,8 @@ impl Agent {
         let [.., cpu_seconds, open_fds, max_fds, virtual_memory, resident_memory, start_time, threads] =
             &METRICS;
         let process = ProcessDirectory::open(&self.proc_root, "self");
-        let read = process.and_then(|process| Some((process.read()?, process.settings())));
-        let Some((files, settings)) = read else {
+        let read = process.and_then(|process| Some((process.read()?, process.max_fds())));
+        let Some((files, max)) = read else {
             return;
         };
         let ticks_per_second = procfs::ticks_per_second() as f64;
@@ -151,7 +151,7 @@ impl Agent {
         let values = [
             (cpu_seconds, Some((files.user_ticks + files.system_ticks) as f64 / ticks_per_second)),
             (open_fds, files.open_fds.map(|open| open as f64)),
-            (max_fds, settings.max_fds.map(|max| max as f64)),
+            (max_fds, max.map(|max| max as f64)),
             (virtual_memory, Some(files.virtual_bytes as f64)),
             (resident_memory, Some(files.resident_bytes as f64)),
             (start_time, boot.map(|boot| boot as f64 + files.start_ticks as f64 / ticks_per_second)),

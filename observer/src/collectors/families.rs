@@ -9,19 +9,24 @@ use prometheus::{
     proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType},
 };
 
-use super::metric::{HistogramValue, Joined, Kind, Metric, full_name};
+use super::{
+    metric::{HistogramValue, Kind, Metric, full_name},
+    overflow::OTHER,
+    series_budget::{Admitted, SeriesBudget},
+};
 
 /// Labels of every metric of a target, before its own.
 const TARGET_LABELS: &[&str] = &["container", "app"];
 
 /// The families of one scrape.
-#[derive(Debug)]
 pub struct Families {
     prefix: String,
     list: Vec<Family>,
     /// By name, which a metric of targets may share with one of the agent (`process_…`).
     index: HashMap<(bool, &'static str), usize>,
     series: u64,
+    /// None: there may be any number.
+    budget: Option<SeriesBudget>,
 }
 
 /// The samples of one metric, in the order in which they came.
@@ -36,12 +41,26 @@ struct Family {
     values: Vec<f64>,
     /// The buckets of each sample of a histogram.
     buckets: Vec<u64>,
+    /// The sample of each target that has those added up which have no place of their own.
+    others: HashMap<u64, usize>,
 }
 
 impl Families {
     /// An empty scrape; `prefix` stands before the names of target metrics (`chat`).
     pub fn new(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), list: Vec::new(), index: HashMap::new(), series: 0 }
+        Self { prefix: prefix.into(), list: Vec::new(), index: HashMap::new(), series: 0, budget: None }
+    }
+
+    /// Has no more series of a target than this allows.
+    pub(super) fn with_budget(mut self, mut budget: SeriesBudget) -> Self {
+        budget.begin();
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Gives the budget back, for the next scrape.
+    pub(super) fn take_budget(&mut self) -> Option<SeriesBudget> {
+        self.budget.take()
     }
 
     /// Adds a counter's or gauge's value. `labels` are values in the order of the declaration, for a metric of a
@@ -52,8 +71,7 @@ impl Families {
             "{} is written as a single value",
             metric.name
         );
-        self.series += 1;
-        self.push(metric, labels, value);
+        self.push(metric, labels, value, &[]);
     }
 
     /// Adds a histogram's value.
@@ -63,8 +81,7 @@ impl Families {
             return;
         };
         debug_assert_eq!(value.buckets.len(), bounds.len() + 1, "{}", metric.name);
-        self.series += bounds.len() as u64 + 3;
-        self.push(metric, labels, value.sum).buckets.extend(&value.buckets);
+        self.push(metric, labels, value.sum, &value.buckets);
     }
 
     /// How many series were added (a histogram counts its buckets, its sum and its count).
@@ -90,25 +107,59 @@ impl Families {
         Ok(text)
     }
 
-    fn push(&mut self, metric: &'static Metric, labels: &[&str], value: f64) -> &mut Family {
+    fn push(&mut self, metric: &'static Metric, labels: &[&str], value: f64, buckets: &[u64]) {
+        let admitted = match &mut self.budget {
+            Some(budget) => budget.admit(metric, labels),
+            None => Admitted::Yes,
+        };
         let position = *self.index.entry((metric.of_target, metric.name)).or_insert_with(|| {
             self.list.push(Family::of(metric));
             self.list.len() - 1
         });
         let family = &mut self.list[position];
         debug_assert_eq!(labels.len(), family.label_names().count(), "{}", metric.name);
-        for label in labels {
-            family.labels.push_str(label);
+        let of_target = labels.len() - metric.labels.len();
+        let other = match admitted {
+            Admitted::AsOther(target) => {
+                if let Some(sample) = family.others.get(&target) {
+                    family.add(*sample, value, buckets);
+                    return;
+                }
+                family.others.insert(target, family.values.len());
+                true
+            }
+            Admitted::Yes => false,
+        };
+        self.series += metric.kind.series();
+        for (index, label) in labels.iter().enumerate() {
+            family.labels.push_str(if other && index >= of_target { OTHER } else { label });
             family.ends.push(family.labels.len());
         }
         family.values.push(value);
-        family
+        family.buckets.extend(buckets);
     }
 }
 
 impl Family {
     fn of(metric: &'static Metric) -> Self {
-        Self { metric, labels: String::new(), ends: Vec::new(), values: Vec::new(), buckets: Vec::new() }
+        Self {
+            metric,
+            labels: String::new(),
+            ends: Vec::new(),
+            values: Vec::new(),
+            buckets: Vec::new(),
+            others: HashMap::new(),
+        }
+    }
+
+    /// Adds to a sample.
+    fn add(&mut self, sample: usize, value: f64, buckets: &[u64]) {
+        let own = &mut self.values[sample];
+        *own = self.metric.joined.join(*own, value);
+        let own = self.buckets.iter_mut().skip(sample * buckets.len());
+        for (own, added) in own.zip(buckets) {
+            *own += added;
+        }
     }
 
     fn label_names(&self) -> impl Iterator<Item = &'static str> + use<> {
@@ -154,11 +205,7 @@ impl Family {
             pair
         });
         let values = samples.iter().map(|sample| self.values[*sample]);
-        let value = match self.metric.joined {
-            Joined::Sum => values.sum(),
-            Joined::Highest => values.fold(f64::NEG_INFINITY, f64::max),
-            Joined::Lowest => values.fold(f64::INFINITY, f64::min),
-        };
+        let value = values.reduce(|a, b| self.metric.joined.join(a, b)).unwrap_or_default();
         let mut encoded = Sample::default();
         encoded.set_label(pairs.collect());
         match self.metric.kind {
@@ -205,6 +252,7 @@ fn histogram(bounds: &[f64], counts: &[u64], sum: f64) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::Joined;
 
     static OPENED: Metric = Metric {
         name: "tcp_connections_opened_total",
@@ -222,6 +270,65 @@ mod tests {
         of_target: true,
         joined: Joined::Sum,
     };
+
+    #[test]
+    fn what_has_no_place_is_added_up_and_what_had_one_keeps_it() {
+        use std::sync::Arc;
+
+        use crate::{
+            collectors::overflow::LabelOverflow,
+            targets::{fixture::Fixed, over_budget::OverBudget},
+        };
+
+        static SERVED: Metric = Metric {
+            name: "tcp_rtt_of_peers_seconds",
+            help: "Round-trip time.",
+            kind: Kind::Histogram(&[0.1, 1.0]),
+            labels: &["peer"],
+            of_target: true,
+            joined: Joined::Sum,
+        };
+        static RTT_COUNT: Metric = Metric { name: "up", labels: &[], kind: Kind::Gauge, ..OPENED };
+        let overflow = LabelOverflow::default();
+        // A histogram has five series.
+        let targets = Arc::new(Fixed([].into()));
+        let mut budget = Some(SeriesBudget::new(7, targets, overflow.clone(), OverBudget::default()));
+        let text = |directions: &[&str], budget: &mut Option<SeriesBudget>| {
+            let mut families = Families::new("chat");
+            // It forgets targets that are none at the begin of each scrape, which this does without.
+            families.budget = budget.take();
+            families.value(&RTT_COUNT, &["c", ""], 1.0);
+            for direction in directions {
+                families.value(&OPENED, &["c", "", direction], 1.0);
+                families.histogram(
+                    &SERVED,
+                    &["c", "", direction],
+                    &HistogramValue { buckets: vec![1, 2, 3], sum: 0.5 },
+                );
+                families.value(&OPENED, &["another", "", direction], 1.0);
+            }
+            *budget = families.take_budget();
+            String::from_utf8(families.encode().unwrap()).unwrap()
+        };
+        let expected = [
+            "chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"a\"} 1\n",
+            "chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"b\"} 1\n",
+            "chat_tcp_connections_opened_total{container=\"c\",app=\"\",direction=\"other\"} 2\n",
+            "chat_tcp_connections_opened_total{container=\"another\",app=\"\",direction=\"d\"} 1\n",
+            "chat_tcp_rtt_of_peers_seconds_bucket{container=\"c\",app=\"\",peer=\"a\",le=\"+Inf\"} 6\n",
+            "chat_tcp_rtt_of_peers_seconds_bucket{container=\"c\",app=\"\",peer=\"other\",le=\"1\"} 9\n",
+            "chat_tcp_rtt_of_peers_seconds_sum{container=\"c\",app=\"\",peer=\"other\"} 1.5\n",
+            "chat_up{container=\"c\",app=\"\"} 1\n",
+        ];
+        for directions in [["a", "b", "c", "d"], ["d", "c", "b", "a"]] {
+            let text = text(&directions, &mut budget);
+            for line in expected {
+                assert!(text.contains(line), "{line} is not in\n{text}");
+            }
+        }
+        let told: u64 = overflow.counts().iter().map(|count| count.overflows).sum();
+        assert_eq!(told, 5, "each series once");
+    }
 
     #[test]
     fn a_name_of_targets_and_of_the_agent_are_two_families() {

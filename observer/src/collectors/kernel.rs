@@ -6,7 +6,7 @@ use std::{fs, sync::Arc};
 use super::{Collector, Families, Kind, Metric};
 use crate::{
     kernel::{Kernel, Read, Records},
-    nodejs::Refused,
+    probing::Refused,
     targets::{RefusedProgram, TargetList},
 };
 

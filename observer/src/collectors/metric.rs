@@ -12,6 +12,16 @@ pub enum Kind {
     Histogram(&'static [f64]),
 }
 
+impl Kind {
+    /// Series that one value of it takes: a histogram counts its buckets, its sum and its count.
+    pub(super) fn series(self) -> u64 {
+        match self {
+            Self::Histogram(bounds) => bounds.len() as u64 + 3,
+            Self::Counter | Self::Gauge => 1,
+        }
+    }
+}
+
 /// A metric's declaration.
 #[derive(Debug)]
 pub struct Metric {
@@ -38,6 +48,17 @@ pub enum Joined {
     Highest,
     /// The lower one: limits that hold for each by itself.
     Lowest,
+}
+
+impl Joined {
+    /// One value out of two.
+    pub fn join(self, a: f64, b: f64) -> f64 {
+        match self {
+            Self::Sum => a + b,
+            Self::Highest => a.max(b),
+            Self::Lowest => a.min(b),
+        }
+    }
 }
 
 impl Metric {

@@ -12,11 +12,13 @@ pub mod kernel;
 pub mod metric;
 pub mod nodejs;
 mod oom_kills;
+pub mod over_budget;
 pub mod overflow;
 mod parallel;
 pub(crate) mod peer_names;
 pub mod process;
 pub mod scraper;
+pub mod series_budget;
 pub mod target;
 pub mod tcp;
 

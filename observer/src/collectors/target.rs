@@ -54,7 +54,8 @@ impl TargetCollector {
 
     fn is_up(&self, target: &Target) -> bool {
         let mut directories = target.cgroups.iter().filter_map(|cgroup| self.mounts.directory(cgroup));
-        directories.any(|directory| populated(&directory) == Some(true))
+        // What cannot be told now is not the end of it.
+        directories.any(|directory| populated(&directory).unwrap_or(Some(true)) == Some(true))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     confine::{self, Plans},
     kernel::{self, memory},
     logging,
+    reading::Readers,
 };
 
 /// Attaching and scraping block a thread each; the rest needs hardly any.
@@ -23,6 +24,9 @@ const GRACE: Duration = Duration::from_millis(200);
 pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
     memory::keep_little();
     logging::init(&config.log)?;
+    confine::descriptors::raise_limit()?;
+    // Before privileges are given up, so that they have what they need, and before there is anything that they could hold.
+    let readers = Readers::start().context("cannot start the processes that read files")?;
     let perf_probes = config.nodejs.enabled && !kernel::probes_by_links();
     let plans = Plans { low_port: config.listen.is_low_port(), perf_probes };
     confine::give_up_privileges(plans)?;
@@ -31,7 +35,7 @@ pub fn run(config: &Config, kernel_log: bool) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let result = runtime.block_on(agent::run(config, kernel_log));
+    let result = runtime.block_on(agent::run(config, kernel_log, readers));
     runtime.shutdown_timeout(GRACE);
     result
 }

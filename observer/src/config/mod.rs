@@ -164,6 +164,9 @@ pub struct Limits {
     /// Values of the label `route` per target.
     #[serde(deserialize_with = "value::between::<_, 1, 10_000>")]
     pub routes: u32,
+    /// Series per target.
+    #[serde(deserialize_with = "value::between::<_, 100, 1_000_000>")]
+    pub series: u32,
 }
 
 /// `[server]`
@@ -234,6 +237,7 @@ impl Default for Limits {
             nodejs_processes: 1024,
             http_connections: 0,
             routes: 200,
+            series: 5000,
         }
     }
 }

@@ -168,6 +168,12 @@ pub const KEYS: &[Key] = &[
         "a whole number from 1 to 10000",
     ),
     key(
+        "limits.series",
+        "Series per target, of which a histogram has one for each bucket and two more; those that come after are added up \
+         as other, and chat_target_over_budget says so.",
+        "a whole number from 100 to 1000000",
+    ),
+    key(
         "server.header_bytes",
         "Size up to which the head of a request is read; a larger one is answered with 431.",
         "a whole number from 8192 to 1048576",

@@ -76,6 +76,16 @@ pub(super) fn drop_others(plans: Plans) -> io::Result<()> {
     )
 }
 
+/// Gives up all but what reading files of other users' processes needs.
+pub(super) fn keep_reading() -> io::Result<()> {
+    let kept = capabilities(None)?.permitted & (CapabilitySet::SYS_PTRACE | CapabilitySet::DAC_READ_SEARCH);
+    clear_ambient_capability_set()?;
+    set_capabilities(
+        None,
+        CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() },
+    )
+}
+
 /// Gives up all, of this thread and of those that it will start.
 pub(super) fn drop_all() -> io::Result<()> {
     let none = CapabilitySet::empty();

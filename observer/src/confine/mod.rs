@@ -2,6 +2,7 @@
 //! What stays is what later targets need. The threads that talk to the network need none of it and give up the rest, too.
 
 mod capabilities;
+pub mod descriptors;
 mod landlock;
 mod system_calls;
 
@@ -34,6 +35,20 @@ pub fn give_up_privileges(plans: Plans) -> anyhow::Result<()> {
 /// Where this kernel has no filters of system calls (`CONFIG_SECCOMP_FILTER`).
 pub fn refuse_system_calls() -> anyhow::Result<()> {
     system_calls::refuse().context("cannot filter system calls; the kernel needs CONFIG_SECCOMP_FILTER")
+}
+
+/// Gives up everything but reading files of other processes, of this process: to be called before it reads any.
+///
+/// # Errors
+/// Where something stays that the kernel could take.
+pub fn confine_reader() -> anyhow::Result<()> {
+    capabilities::keep_reading().context("cannot give up capabilities")?;
+    set_no_new_privs(true).context("cannot give up new privileges")?;
+    // A kernel without filters of system calls has none for the agent either, which says so.
+    if let Err(error) = system_calls::refuse_where_reading() {
+        tracing::debug!(error = format!("{error:#}"), "a reader's system calls are not filtered");
+    }
+    Ok(())
 }
 
 /// What became of the parts of [`confine_server`]; each stands by itself.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, env::consts::ARCH};
 use anyhow::Context as _;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter, apply_filter_all_threads,
+    TargetArch, apply_filter, apply_filter_all_threads, sock_filter,
 };
 
 /// Refused whatever their arguments: names as in the manual, and numbers of this architecture.
@@ -128,11 +128,31 @@ const OLDER_WHERE_SERVING: &[libc::c_long] = &[libc::SYS_open, libc::SYS_unlink,
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER_WHERE_SERVING: &[libc::c_long] = &[];
 
+/// Refused beside [`REFUSED`] to the processes that read for the agent: what they hold by then is one socket.
+const REFUSED_WHERE_READING: &[libc::c_long] = &[
+    libc::SYS_socket,
+    libc::SYS_connect,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_unlinkat,
+    libc::SYS_clone3,
+];
+
 /// The calls that open a file by its path, and which of their arguments is the flags.
 #[cfg(target_arch = "x86_64")]
 const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2), (libc::SYS_open, 1)];
 #[cfg(not(target_arch = "x86_64"))]
 const OPENING: &[(libc::c_long, u8)] = &[(libc::SYS_openat, 2)];
+
+/// `__X32_SYSCALL_BIT` of arch/x86/include/uapi/asm/unistd.h.
+const X32: u32 = 0x4000_0000;
+
+/// Codes of instructions (`bpf_common.h` of the kernel): `BPF_LD | BPF_W | BPF_ABS`, `BPF_JMP | BPF_JGE | BPF_K`, `BPF_RET | BPF_K`.
+const LOAD_WORD: u16 = 0x20;
+const JUMP_IF_AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
 
 /// Filters the calls of all threads of the process.
 pub(super) fn refuse() -> anyhow::Result<()> {
@@ -144,12 +164,24 @@ pub(super) fn refuse_where_serving() -> anyhow::Result<()> {
     apply_filter(&program_where_serving()?).context("seccomp()")
 }
 
+/// Filters the calls of a process that reads.
+pub(super) fn refuse_where_reading() -> anyhow::Result<()> {
+    let mut rules = rules()?;
+    rules.extend(REFUSED_WHERE_READING.iter().map(|number| (*number, Vec::new())));
+    apply_filter(&compile(rules)?).context("seccomp()")
+}
+
 fn program_where_serving() -> anyhow::Result<BpfProgram> {
     let calls = REFUSED_WHERE_SERVING.iter().map(|(_, number)| *number);
     compile(calls.chain(OLDER_WHERE_SERVING.iter().copied()).map(|number| (number, Vec::new())).collect())
 }
 
 fn program() -> anyhow::Result<BpfProgram> {
+    compile(rules()?)
+}
+
+/// What is refused to every thread.
+fn rules() -> anyhow::Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = REFUSED
         .iter()
         .map(|(_, number)| *number)
@@ -165,7 +197,7 @@ fn program() -> anyhow::Result<BpfProgram> {
         });
         rules.insert(*call, writes.into_iter().collect::<anyhow::Result<_>>()?);
     }
-    compile(rules)
+    Ok(rules)
 }
 
 /// A filter that refuses what the rules match.
@@ -174,7 +206,24 @@ fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>) -> anyhow::Result<BpfProgram>
         TargetArch::try_from(ARCH).with_context(|| format!("no filter is known for {ARCH}"))?;
     let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, architecture)?;
-    Ok(filter.try_into()?)
+    Ok(without_second_table(filter.try_into()?))
+}
+
+/// A filter that also refuses every call of a second table of the same architecture: that of x32, whose numbers have a bit
+/// more, and behind which each call that the filter knows would stand open.
+fn without_second_table(filter: BpfProgram) -> BpfProgram {
+    if ARCH != "x86_64" {
+        return filter;
+    }
+    let instruction = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+    let mut program = vec![
+        // The number, which `struct seccomp_data` begins with; refused from the bit on, else on to the filter.
+        instruction(LOAD_WORD, 0, 0, 0),
+        instruction(JUMP_IF_AT_LEAST, 0, 1, X32),
+        instruction(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned()),
+    ];
+    program.extend(filter);
+    program
 }
 
 /// Matches where the argument compares so with `value`.
@@ -184,8 +233,58 @@ fn rule(argument: u8, compares: SeccompCmpOp, value: u64) -> anyhow::Result<Secc
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers of calls and flags are small, and the halves of an argument are meant"
+)]
 mod tests {
     use super::*;
+
+    /// What a filter returns for a call, as the kernel runs it (`struct seccomp_data` of include/uapi/linux/seccomp.h).
+    #[cfg(target_arch = "x86_64")]
+    fn verdict(program: &BpfProgram, number: u32, arguments: [u64; 6]) -> u32 {
+        // AUDIT_ARCH_X86_64.
+        let mut data = vec![number, 0xc000_003e, 0, 0];
+        data.extend(arguments.iter().flat_map(|argument| [*argument as u32, (*argument >> 32) as u32]));
+        let (mut at, mut value) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |holds: bool| usize::from(if holds { jt } else { jf });
+            match code {
+                0x20 => value = data[k as usize / 4],
+                0x54 => value &= k,
+                0x05 => at += k as usize,
+                0x15 => at += jump(value == k),
+                0x25 => at += jump(value > k),
+                0x35 => at += jump(value >= k),
+                0x45 => at += jump(value & k != 0),
+                0x06 => return k,
+                _ => panic!("an instruction that filters do not have: {code:#x}"),
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_is_refused_is_refused_in_both_tables() {
+        let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned();
+        let unix = [libc::AF_UNIX.cast_unsigned().into(), 0, 0, 0, 0, 0];
+        for (program, name) in [(program().unwrap(), "all"), (program_where_serving().unwrap(), "serving")] {
+            assert_eq!(verdict(&program, libc::SYS_read as u32, [0; 6]), libc::SECCOMP_RET_ALLOW, "{name}");
+            for number in [libc::SYS_read as u32, libc::SYS_execve as u32, 520, 0x3fff_ffff] {
+                assert_eq!(verdict(&program, number | X32, [0; 6]), refused, "{name}: {number} of x32");
+            }
+        }
+        let program = program().unwrap();
+        for (name, number) in REFUSED {
+            assert_eq!(verdict(&program, *number as u32, [0; 6]), refused, "{name}");
+        }
+        assert_eq!(verdict(&program, libc::SYS_socket as u32, unix), libc::SECCOMP_RET_ALLOW);
+        let open = |flags: i32| verdict(&program, libc::SYS_openat as u32, [0, 0, flags as u64, 0, 0, 0]);
+        assert_eq!((open(libc::O_RDONLY), open(libc::O_RDWR)), (libc::SECCOMP_RET_ALLOW, refused));
+    }
 
     #[test]
     fn there_is_a_filter_for_this_architecture() {

@@ -9,8 +9,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
+
 use super::{attach_type, sys};
-use crate::targets::RefusedProgram;
+use crate::{cgroup::files::is_lack, targets::RefusedProgram};
 
 /// `BPF_F_ALLOW_MULTI`, which a link has by itself.
 const ALLOW_MULTI: u32 = 1 << 1;
@@ -42,18 +44,25 @@ impl Exclusive {
 }
 
 /// Fails where attaching to `directory`, below the mount point `root`, would be refused or push another program aside.
-pub(super) fn require_none(directory: &Path, root: &Path) -> Result<(), Exclusive> {
+pub(super) fn require_none(directory: &Path, root: &Path) -> anyhow::Result<()> {
     let mut undecided = PROGRAMS.to_vec();
     for cgroup in directory.ancestors() {
-        // One that cannot be asked decides nothing; what the kernel refuses then is told as such.
-        let Ok(file) = File::open(cgroup) else { return Ok(()) };
+        let file = match File::open(cgroup) {
+            Ok(file) => file,
+            // Without a descriptor it cannot be told, and another program might be pushed aside.
+            Err(error) if is_lack(&error) => {
+                return Err(error).context("it cannot be told whether other programs are attached here");
+            }
+            // One that is gone decides nothing; what the kernel refuses then is told as such.
+            Err(_) => return Ok(()),
+        };
         let mut still = Vec::new();
         for (program, attach_type) in undecided {
             // Only the nearest that has programs matters: it alone runs, or all that admit others run.
             match sys::attached_programs(file.as_fd(), attach_type) {
                 Ok((0, _)) => still.push((program, attach_type)),
                 Ok((_, flags)) if flags & ALLOW_MULTI == 0 => {
-                    return Err(Exclusive { program, at: cgroup.to_owned() });
+                    return Err(Exclusive { program, at: cgroup.to_owned() }.into());
                 }
                 _ => {}
             }

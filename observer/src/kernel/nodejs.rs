@@ -2,8 +2,8 @@
 //! A probe is put into a file, by its offset; the kernel keeps it in every process that maps the file.
 
 use std::{
-    os::fd::OwnedFd,
-    path::Path,
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -19,9 +19,10 @@ use aya::{
 use observer_ebpf::records::runtime::{Process, Thread};
 use tokio::sync::mpsc;
 
-use super::{Kernel, load, memory, program, ring_loop, sys, take, take_hash_map};
+use super::{Kernel, load, program, ring_loop, sys, take, take_hash_map};
 use crate::{
-    nodejs::{Point, Probe, Probes},
+    nodejs::{Point, Probe},
+    probing::Probes,
     targets::TargetId,
 };
 
@@ -99,7 +100,9 @@ pub enum ProbeLink {
 impl Probes for Kernel {
     type Links = Vec<ProbeLink>;
 
-    fn probe(&self, file: &Path, points: &[Point]) -> (Self::Links, Vec<(Probe, String)>) {
+    fn probe(&self, file: BorrowedFd<'_>, points: &[Point]) -> (Self::Links, Vec<(Probe, String)>) {
+        // The kernel takes paths only. This one leads to the file that was read, whatever has become of its own path.
+        let file = &PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         let mut attach = |point: &Point| -> anyhow::Result<ProbeLink> {
             let name = point.probe.program();
@@ -118,8 +121,6 @@ impl Probes for Kernel {
                 Err(error) => refused.push((point.probe, load::reason(&error))),
             }
         }
-        // Reading the executable's symbols before this took tens of megabytes.
-        memory::give_back();
         (links, refused)
     }
 }

@@ -1,4 +1,4 @@
-//! Reads executables of containers, which may say anything of themselves, within a bound of memory; names by blocks.
+//! Reads executables for `observer targets`, which may say anything of themselves, within a bound of memory; names by blocks.
 //! A table of a terabyte in a file with a hole of that size would otherwise be read as it is.
 
 use std::{
@@ -10,8 +10,8 @@ use std::{
 
 use object::{ReadCache, ReadRef};
 
-/// Bytes that are read of one executable. What is needed of the largest official ones is 40 MiB.
-const MOST: u64 = 256 << 20;
+/// Bytes that are read of one executable: headers, and the dynamic symbols' names.
+const MOST: u64 = 64 << 20;
 
 /// Bytes of a block of names. The reader's own cache keeps each of 200,000 names apart, for which Node.js took 45 MiB and as
 /// many system calls.

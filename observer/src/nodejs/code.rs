@@ -2,19 +2,19 @@
 //! On `x86_64` only: elsewhere nothing is decoded, and what needs it is off.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction};
-use object::{Architecture, Object as _, ObjectSegment as _, ReadRef as _};
 
-use super::{executable::Elf, symbols::Function};
+use super::{elf::Elf, symbols::Function};
 
 /// Bytes of the largest function that is read. What is read here has some thousands.
-const LARGEST: u64 = 1 << 20;
+const LARGEST: u64 = 64 << 10;
 
 /// The instructions of a function; `None` where it cannot be read, or is not code from begin to end.
 pub(super) fn instructions(elf: &Elf<'_>, function: Function) -> Option<Vec<Instruction>> {
-    if elf.architecture() != Architecture::X86_64 || function.size > LARGEST {
+    if !elf.is_x86_64() || !(1..=LARGEST).contains(&function.size) {
         return None;
     }
-    decode(bytes(elf, function.address, function.size)?, function.address)
+    let code = elf.code(function.address, usize::try_from(function.size).ok()?)?;
+    (code.len() as u64 == function.size).then(|| decode(&code, function.address))?
 }
 
 /// The instructions of this code; `None` where a part of it is none.
@@ -24,19 +24,19 @@ pub(super) fn decode(code: &[u8], address: u64) -> Option<Vec<Instruction>> {
     (!instructions.iter().any(Instruction::is_invalid)).then_some(instructions)
 }
 
-/// Whether a function calls one of these addresses; `None` where that cannot be told.
-pub(super) fn calls(elf: &Elf<'_>, function: Function, addresses: &[u64]) -> Option<bool> {
-    let instructions = instructions(elf, function)?;
-    let mut calls = instructions.iter().filter(|instruction| instruction.is_call_near());
-    Some(calls.any(|call| addresses.contains(&call.near_branch_target())))
+/// Whether there is code of a function at its address: where it can be told, all of it has to be instructions, of which the
+/// first begins there.
+pub(super) fn is_function(elf: &Elf<'_>, function: Function) -> bool {
+    if elf.is_x86_64() {
+        instructions(elf, function).is_some()
+    } else {
+        function.size > 0 && elf.offset_of_code(function.address).is_some()
+    }
 }
 
-/// The bytes at this address, up to `length`: these alone, where the segment's own method reads all of its 27 MiB.
-pub(super) fn bytes<'a>(elf: &Elf<'a>, address: u64, length: u64) -> Option<&'a [u8]> {
-    elf.segments().find_map(|segment| {
-        let (offset, size) = segment.file_range();
-        let inside = address.checked_sub(segment.address())?;
-        let length = length.min(size.checked_sub(inside)?);
-        elf.data().read_bytes_at(offset.checked_add(inside)?, length).ok()
-    })
+/// Whether a function calls one of these; `None` where that cannot be told.
+pub(super) fn calls(elf: &Elf<'_>, function: Function, called: &[Function]) -> Option<bool> {
+    let instructions = instructions(elf, function)?;
+    let mut calls = instructions.iter().filter(|instruction| instruction.is_call_near());
+    Some(calls.any(|call| called.iter().any(|function| function.address == call.near_branch_target())))
 }

@@ -3,9 +3,13 @@
 
 #![expect(clippy::missing_panics_doc, reason = "a panic tells of a finding")]
 
-use std::{env, fs, process};
+use std::{
+    env,
+    fs::{self, File},
+    process,
+};
 
-use super::{Probe, not_covered::Runtime, read};
+use super::{Probe, Reading, not_covered::Runtime, read};
 
 /// The file's bytes: what is probed lies in it, and a wait has both of its ends.
 pub fn executable(bytes: &[u8]) {
@@ -13,13 +17,14 @@ pub fn executable(bytes: &[u8]) {
     if fs::write(&path, bytes).is_err() {
         return;
     }
-    let found = read(&path);
+    let found = File::open(&path).and_then(|file| read(&file));
     // The runtime of an executable is told, or none is.
-    if let Ok(file) = fs::File::open(&path) {
+    if let Ok(file) = File::open(&path) {
         Runtime::of(file);
     }
     fs::remove_file(&path).ok();
-    let Ok(Some(found)) = found else { return };
+    let Ok(Reading { executable: Some(found), bytes: read }) = found else { return };
+    assert!(read <= 64 << 20, "{read} bytes of {}", bytes.len());
     let length = bytes.len() as u64;
     assert!(found.points.iter().all(|point| point.offset < length), "{found:?} in {length} bytes");
     let count = |probe| found.points.iter().filter(|point| point.probe == probe).count();

@@ -1,24 +1,28 @@
 //! Where libuv waits for events: the calls of `epoll_wait` and `epoll_pwait` inside `uv__io_poll`, and what runs next.
 //! Not the function itself: it calls back for each event before it returns, which is most of a turn's work.
 
+use std::io;
+
 use iced_x86::{Code, Decoder, DecoderOptions, FlowControl, Instruction, Register};
-use object::{Architecture, Object as _, ObjectSymbol as _, ObjectSymbolTable as _, RelocationTarget};
 
 use super::{
-    code::{bytes, instructions},
-    executable::Elf,
-    symbols::Function,
+    code::instructions,
+    elf::Elf,
+    symbols::{Function, Functions, Role},
 };
-
-/// The functions that wait.
-const WAITING: [&str; 2] = ["epoll_wait", "epoll_pwait"];
 
 const OTHER_PROCESSOR: &str = "the event loop can be probed on x86_64 only";
 const UNREADABLE: &str = "a Node.js executable has a uv__io_poll that cannot be decoded";
 const NOT_FOUND: &str = "a Node.js executable has a uv__io_poll that does not call epoll_wait";
 
+/// Slots that the dynamic linker puts a waiting function's address into.
+const MOST_SLOTS: usize = 16;
+
+/// Waits in one function; libuv's has two to four.
+const MOST_WAITS: usize = 8;
+
 /// Bytes of a stub in the procedure linkage table.
-const STUB: u64 = 16;
+const STUB: usize = 16;
 /// Instructions behind a call that are looked at for a place that is cheaper to probe.
 const NEAR: usize = 8;
 
@@ -31,18 +35,23 @@ pub(super) struct Wait {
     pub(super) after: u64,
 }
 
-/// The waits in these functions.
-pub(super) fn find(elf: &Elf<'_>, functions: &[Function]) -> Result<Vec<Wait>, &'static str> {
-    if elf.architecture() != Architecture::X86_64 {
-        return Err(OTHER_PROCESSOR);
+/// The waits in the functions that poll.
+pub(super) fn find(elf: &Elf<'_>, functions: &Functions) -> io::Result<Result<Vec<Wait>, &'static str>> {
+    if !elf.is_x86_64() {
+        return Ok(Err(OTHER_PROCESSOR));
     }
-    let waiting = Waiting::of(elf);
+    let waiting = Waiting::of(elf, functions)?;
     let mut waits = Vec::new();
-    for function in functions {
-        let instructions = instructions(elf, *function).ok_or(UNREADABLE)?;
-        waits.extend(among(&instructions, |call| waiting.is_called(elf, call)).ok_or(UNREADABLE)?);
+    for function in functions.of(Role::Poll).list() {
+        let instructions = instructions(elf, *function);
+        let found =
+            instructions.and_then(|instructions| among(&instructions, |call| waiting.is_called(elf, call)));
+        match found {
+            Some(found) if found.len() <= MOST_WAITS => waits.extend(found),
+            _ => return Ok(Err(UNREADABLE)),
+        }
     }
-    if waits.is_empty() { Err(NOT_FOUND) } else { Ok(waits) }
+    Ok(if waits.is_empty() { Err(NOT_FOUND) } else { Ok(waits) })
 }
 
 /// The waits among a function's instructions; `None` where one is the last of them.
@@ -62,27 +71,23 @@ fn after(behind: &[Instruction]) -> Option<&Instruction> {
 }
 
 /// How the waiting functions are called: by address, or through a slot of the global offset table.
-struct Waiting {
-    addresses: Vec<u64>,
+struct Waiting<'a> {
+    functions: &'a [Function],
     slots: Vec<u64>,
 }
 
-impl Waiting {
-    fn of(elf: &Elf<'_>) -> Self {
-        let is_waiting = |name: Result<&str, _>| name.is_ok_and(|name| WAITING.contains(&name));
+impl<'a> Waiting<'a> {
+    fn of(elf: &Elf<'_>, functions: &'a Functions) -> io::Result<Self> {
+        let mut slots = Vec::new();
+        if !functions.waiting_symbols.is_empty() {
+            elf.each_relocation(|slot, symbol| {
+                if slots.len() < MOST_SLOTS && functions.waiting_symbols.contains(&symbol) {
+                    slots.push(slot);
+                }
+            })?;
+        }
         // In an executable without shared libraries they are functions like any other.
-        let own = elf.symbols().filter(|symbol| symbol.is_definition() && is_waiting(symbol.name()));
-        let addresses = own.map(|symbol| symbol.address()).collect();
-        let symbols = elf.dynamic_symbol_table();
-        let named = |target| match target {
-            RelocationTarget::Symbol(index) => symbols.as_ref()?.symbol_by_index(index).ok(),
-            _ => None,
-        };
-        let relocations = elf.dynamic_relocations().into_iter().flatten();
-        let slots = relocations.filter(|(_, relocation)| {
-            named(relocation.target()).is_some_and(|symbol| is_waiting(symbol.name()))
-        });
-        Self { addresses, slots: slots.map(|(slot, _)| slot).collect() }
+        Ok(Self { functions: functions.waiting.list(), slots })
     }
 
     fn is_called(&self, elf: &Elf<'_>, call: &Instruction) -> bool {
@@ -93,15 +98,15 @@ impl Waiting {
             return false;
         }
         let target = call.near_branch_target();
-        self.addresses.contains(&target)
+        self.functions.iter().any(|function| function.address == target)
             || stub_slot(elf, target).is_some_and(|slot| self.slots.contains(&slot))
     }
 }
 
 /// The slot that a stub of the procedure linkage table jumps through.
 fn stub_slot(elf: &Elf<'_>, address: u64) -> Option<u64> {
-    let code = bytes(elf, address, STUB)?;
-    let mut stub = Decoder::with_ip(64, code, address, DecoderOptions::NONE).into_iter();
+    let code = elf.code(address, STUB)?;
+    let mut stub = Decoder::with_ip(64, &code, address, DecoderOptions::NONE).into_iter();
     let first = stub.next()?;
     let jump = if first.code() == Code::Endbr64 { stub.next()? } else { first };
     (jump.is_jmp_near_indirect()).then(|| slot(&jump))?

@@ -15,7 +15,7 @@ use super::{
     answer::{Terms, answer},
     listener::Listener,
 };
-use crate::config;
+use crate::{config, confine::descriptors};
 
 /// How long running answers may take at shutdown.
 const GRACE: Duration = Duration::from_millis(500);
@@ -32,9 +32,11 @@ struct Open {
 impl Open {
     /// Whether there is room for one more, made by closing the one that has been idle for longest.
     fn make_room(&mut self) -> bool {
-        if self.held.len() < self.most {
-            return true;
-        }
+        self.held.len() < self.most || self.close_idle()
+    }
+
+    /// Closes the connection that has been idle for longest; whether there was one.
+    fn close_idle(&mut self) -> bool {
         let idle = self.held.iter().filter_map(|(id, (activity, _))| Some((activity.idle_since()?, *id)));
         let Some((_, id)) = idle.min_by_key(|(since, _)| *since) else {
             return false;
@@ -44,6 +46,22 @@ impl Open {
         }
         true
     }
+}
+
+/// How many connections are held: as many as were asked for, where the agent has descriptors left for itself then.
+fn most(asked: u32) -> usize {
+    let asked = asked as usize;
+    let most = descriptors::spare().map_or(asked, |spare| asked.min(spare / 2));
+    if most < asked {
+        tracing::warn!(
+            connections = most,
+            asked,
+            "few files may be open, and most are kept for targets: raise the limit (`ulimit -n`, LimitNOFILE) or ask for \
+             fewer connections in server.max_connections"
+        );
+    }
+    // One is always answered, if only to tell what is wrong.
+    most.max(1)
 }
 
 /// Serves until `shutdown` is done; the listener is then given to `release`.
@@ -57,8 +75,7 @@ pub(super) async fn serve(
     let Endpoint { listener, tls, access } = endpoint;
     let (stop, stopped) = watch::channel(false);
     let terms = Terms { router: access.guard(router.clone()), limits: limits.clone(), tls, access, stopped };
-    let mut open =
-        Open { tasks: JoinSet::new(), held: HashMap::new(), most: limits.max_connections as usize };
+    let mut open = Open { tasks: JoinSet::new(), held: HashMap::new(), most: most(limits.max_connections) };
     let mut failing = false;
     let mut shutdown = pin!(shutdown);
     loop {
@@ -82,6 +99,8 @@ pub(super) async fn serve(
                     let activity = Arc::new(Activity::new());
                     let task = open.tasks.spawn(answer(stream, peer, terms.clone(), Arc::clone(&activity)));
                     open.held.insert(task.id(), (activity, task));
+                    // Its request may be there, and then it is none of the idle ones when more come in a burst.
+                    tokio::task::yield_now().await;
                 }
                 Err(error) => {
                     if !failing {
@@ -89,7 +108,12 @@ pub(super) async fn serve(
                             if files have run out, raise the limit of open files");
                     }
                     failing = true;
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    // What it holds may be what is lacking, and is there again once its task has ended.
+                    if open.close_idle() {
+                        tokio::task::yield_now().await;
+                    } else {
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             },
         }

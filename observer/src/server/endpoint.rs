@@ -1,7 +1,7 @@
 //! Where the metrics are served and on which terms, opened before anything is attached.
 //! What would leave them open to a network, or passwords to be read on it, is said in the log.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, fs, net::SocketAddr, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use rustls::ServerConfig;
@@ -35,6 +35,18 @@ impl Endpoint {
     }
 
     fn warn(&self, config: &Config) {
+        for (key, file) in [
+            ("tls.key", config.tls.identity().map(|(_, key)| key)),
+            ("access.bearer_token_file", config.access.bearer_token_file()),
+            ("access.users_file", config.access.users_file()),
+        ] {
+            let Some(file) = file.filter(|file| may_be_read_by_others(file)) else { continue };
+            tracing::warn!(
+                key,
+                file = %file.display(),
+                "every user of this host can read a secret of the server; take that away with `chmod o-rwx`"
+            );
+        }
         let Some(address) = self.address().filter(|address| !address.ip().is_loopback()) else {
             return;
         };
@@ -53,6 +65,11 @@ impl Endpoint {
             );
         }
     }
+}
+
+/// Whether the file's mode lets every user read it. Its folders may keep them out, which is not looked at.
+fn may_be_read_by_others(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|metadata| metadata.mode() & 0o004 != 0)
 }
 
 impl fmt::Display for Endpoint {

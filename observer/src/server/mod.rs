@@ -19,6 +19,7 @@ mod reload;
 mod routes;
 mod secret_files;
 mod secrets;
+mod shared_body;
 #[cfg(test)]
 mod tests;
 mod thread;

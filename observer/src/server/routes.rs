@@ -3,6 +3,7 @@
 
 use axum::{
     Router,
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -52,9 +53,9 @@ async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response {
     };
     let kind = [(header::CONTENT_TYPE, TEXT_FORMAT), (header::VARY, "accept-encoding")];
     if gzip {
-        (kind, [(header::CONTENT_ENCODING, "gzip")], body).into_response()
+        (kind, [(header::CONTENT_ENCODING, "gzip")], Body::new(body)).into_response()
     } else {
-        (kind, body).into_response()
+        (kind, Body::new(body)).into_response()
     }
 }
 

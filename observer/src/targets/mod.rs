@@ -13,6 +13,7 @@ pub mod fuzz;
 pub mod inventory;
 mod knowledge;
 mod matching;
+pub mod over_budget;
 mod population;
 pub mod selector;
 pub mod source;

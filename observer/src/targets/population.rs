@@ -122,7 +122,7 @@ impl Watcher {
                     Err(error) => return Err(error).context("read() of inotify"),
                 };
                 let Some((directory, cgroup)) = self.shared.watched().get(&watch).cloned() else { continue };
-                let Some(populated) = populated(&directory) else { continue };
+                let Ok(Some(populated)) = populated(&directory) else { continue };
                 // What does not fit is seen by the next look.
                 changes.try_send(Populated { cgroup, populated }).ok();
             }
@@ -170,7 +170,7 @@ mod tests {
                 break;
             }
         }
-        assert_eq!(host.hierarchy().populated(Path::new("/one")), Some(false));
+        assert_eq!(host.hierarchy().populated(Path::new("/one")).unwrap(), Some(false));
         drop(watches);
         running.join().unwrap().unwrap();
     }

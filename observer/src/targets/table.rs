@@ -205,7 +205,7 @@ impl<A: Attacher> Table<A> {
             "observing a target"
         );
         self.last_id = self.last_id.max(id);
-        let populated = self.hierarchy.populated(&cgroup.path) == Some(true);
+        let populated = matches!(self.hierarchy.populated(&cgroup.path), Ok(Some(true)));
         self.by_identity.insert(found.identity.clone(), id);
         let entry = self.entries.entry(id).or_insert_with(|| Entry::new(id, &found));
         entry.attached(cgroup.clone(), populated);
@@ -287,9 +287,10 @@ impl<A: Attacher> Table<A> {
         let whose = self.entries.values_mut().find(|entry| entry.cgroups.iter().any(|it| it.id == cgroup));
         if let Some(entry) = whose {
             let others = entry.cgroups.iter().filter(|it| it.id != cgroup);
-            let other = || others.into_iter().any(|it| self.hierarchy.populated(&it.path) == Some(true));
-            let populated = populated || other();
-            entry.populated(populated);
+            let populated = if populated { Some(true) } else { any_populated(&self.hierarchy, others) };
+            if let Some(populated) = populated {
+                entry.populated(populated);
+            }
         }
     }
 
@@ -297,8 +298,9 @@ impl<A: Attacher> Table<A> {
     fn follow_population(&mut self) {
         let Self { entries, hierarchy, .. } = self;
         for entry in entries.values_mut().filter(|entry| !entry.is_gone()) {
-            let populated = entry.cgroups.iter().any(|it| hierarchy.populated(&it.path) == Some(true));
-            entry.populated(populated);
+            if let Some(populated) = any_populated(hierarchy, entry.cgroups.iter()) {
+                entry.populated(populated);
+            }
             entry.found();
         }
     }
@@ -331,6 +333,19 @@ fn innermost_first(mut matched: Vec<(Cgroup, Match)>) -> Vec<(Cgroup, Match)> {
     });
     matched.sort_by_key(|(cgroup, _)| Reverse(cgroup.path.components().count()));
     matched
+}
+
+/// Whether one of them has a process; `None` where that cannot be told now, which is neither an end nor a start.
+fn any_populated<'a>(hierarchy: &Hierarchy, cgroups: impl IntoIterator<Item = &'a Cgroup>) -> Option<bool> {
+    let mut told = Some(false);
+    for cgroup in cgroups {
+        match hierarchy.populated(&cgroup.path) {
+            Ok(Some(true)) => return Some(true),
+            Ok(_) => {}
+            Err(_) => told = None,
+        }
+    }
+    told
 }
 
 #[cfg(test)]

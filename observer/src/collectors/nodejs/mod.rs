@@ -1,30 +1,36 @@
 //! Node.js from outside: how long turns of its event loops run, pauses for garbage collection, the heap after them.
 //! Summed by the role of the process, and apart from it for its worker threads.
 
+mod names;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use std::{
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use observer_ebpf::{
     records::histogram::Gap,
-    records::runtime::{PAUSES, Totals},
+    records::runtime::{PAUSES, Process, Totals},
 };
 
-use self::state::{Now, State};
+use self::{
+    names::Names,
+    state::{Now, State},
+};
 use super::{
     Collector, Families, Kind, Metric,
     metric::{GAP, HistogramValue},
     overflow::LabelOverflow,
-    process::role_of,
+    process::Named,
 };
 use crate::{
     kernel::Runtimes,
-    targets::{Target, TargetList},
+    reading::Readers,
+    targets::{Target, TargetId, TargetList},
 };
 
 pub(crate) static METRICS: [Metric; 4] = [
@@ -58,6 +64,20 @@ pub(crate) static METRICS: [Metric; 4] = [
 /// Stands behind the role of a process for its worker threads, which have event loops and heaps of their own.
 const WORKER_THREADS: &str = " worker_threads";
 
+/// Processes that each target may have counted, however many targets there are.
+const LEAST_SHARE: usize = 8;
+
+/// What bounds the collector, and who reads for it.
+#[derive(Clone)]
+pub struct Settings {
+    /// Names of processes per target.
+    pub max_roles: usize,
+    /// Processes that the kernel half has room for, over all targets.
+    pub capacity: usize,
+    /// Read the arguments of processes.
+    pub readers: Readers,
+}
+
 /// The section "Runtime" of the metrics. Clones share what they have counted.
 #[derive(Clone)]
 pub struct NodeJsCollector {
@@ -65,28 +85,29 @@ pub struct NodeJsCollector {
     runtimes: Arc<dyn Runtimes>,
     proc_root: PathBuf,
     overflow: LabelOverflow,
-    max_roles: usize,
-    state: Arc<Mutex<State>>,
+    settings: Settings,
+    state: Arc<Mutex<(State, Names)>>,
 }
 
 impl NodeJsCollector {
-    /// Names processes by what is below `proc_root`, with at most `max_roles` names per target.
+    /// Names processes by what is below `proc_root`.
     pub fn new(
         targets: Arc<dyn TargetList>,
         runtimes: Arc<dyn Runtimes>,
         proc_root: PathBuf,
         overflow: LabelOverflow,
-        max_roles: usize,
+        settings: Settings,
     ) -> Self {
         let [busy, ..] = &METRICS;
         overflow.declare(busy, "process");
-        Self { targets, runtimes, proc_root, overflow, max_roles, state: Arc::default() }
+        Self { targets, runtimes, proc_root, overflow, settings, state: Arc::default() }
     }
 
-    /// Takes note of what a process does that has just started: it may end before it is looked at.
-    pub fn started(&self, process: u32) {
-        if let Some(role) = role_of(&self.proc_root, process) {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes note of what a process of a target does that has just started: it may end before it is looked at.
+    pub fn started(&self, target: TargetId, process: u32) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, names) = &mut *state;
+        if let Some(role) = names.role(&self.proc_root, &self.settings.readers, target, process) {
             state.started(process, role);
         }
     }
@@ -96,23 +117,57 @@ impl NodeJsCollector {
         self.update(&self.targets.targets(), &mut Now::default())
     }
 
+    /// Processes that are no longer counted so that there is room for others: those of a target beyond its share, the
+    /// newest first, once little room is left.
+    fn too_many(&self, known: &[(u32, Process)]) -> HashSet<u32> {
+        let capacity = self.settings.capacity;
+        if known.len() <= capacity / 4 * 3 {
+            return HashSet::new();
+        }
+        let mut by_target: HashMap<TargetId, Vec<u32>> = HashMap::new();
+        for (id, process) in known {
+            by_target.entry(process.target).or_default().push(*id);
+        }
+        // One that is alone may have half of it; and no share is so small that it would be of no use.
+        let share = (capacity / (by_target.len() + 1)).max(capacity.min(LEAST_SHARE));
+        let mut too_many = HashSet::new();
+        for (target, mut ids) in by_target {
+            if ids.len() > share {
+                ids.sort_unstable();
+                too_many.extend(ids.drain(share..));
+                self.settings.readers.over_budget().note(target, "nodejs");
+            }
+        }
+        too_many
+    }
+
     /// Brings the totals up to date; `now` gets what goes up and down.
     fn update(&self, targets: &[Target], now: &mut Now) -> anyhow::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, names) = &mut *state;
         // Told before the counts are read, so that those of a process that ends between are complete the next time.
         let known = self.runtimes.processes()?;
-        let roles: Vec<Option<String>> = known.iter().map(|(id, _)| role_of(&self.proc_root, *id)).collect();
-        let is_known = |id: u32| known.iter().any(|(other, _)| *other == id);
-        state.keep_only(targets, |id| is_known(id) || self.proc_root.join(id.to_string()).exists());
-        let processes = self.runtimes.processes()?;
+        let ids: HashSet<u32> = known.iter().map(|(id, _)| *id).collect();
+        let is_there = |id: u32| ids.contains(&id) || self.proc_root.join(id.to_string()).exists();
+        names.keep_only(is_there);
+        state.keep_only(targets, is_there);
+        let readers = &self.settings.readers;
+        let roles: Vec<Option<String>> = known
+            .iter()
+            .map(|(id, process)| names.role(&self.proc_root, readers, process.target, *id))
+            .collect();
+        let processes: HashMap<u32, Process> = self.runtimes.processes()?.into_iter().collect();
+        let too_many = self.too_many(&known);
         for ((id, _), role) in known.iter().zip(roles) {
-            let Some((_, process)) = processes.iter().find(|(other, _)| other == id) else { continue };
+            let Some(process) = processes.get(id) else { continue };
             let ended = role.is_none();
-            state.count(*id, process, role, self.max_roles, || {
+            state.count(*id, process, role, self.settings.max_roles, || {
                 let [busy, ..] = &METRICS;
                 self.overflow.record(busy, "process");
             });
-            if ended {
+            if ended || too_many.contains(id) {
+                // The kernel half counts a thread only in the process that it was first seen in: one that is dropped while
+                // it lives stays so.
                 self.runtimes.forget(*id)?;
                 state.forget(*id);
             }
@@ -139,6 +194,7 @@ impl Collector for NodeJsCollector {
         let mut now = Now::default();
         self.update(&targets, &mut now)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = &*state;
         for target in targets.iter() {
             for (role, totals) in state.of_target(target.id) {
                 let labels = [target.labels.container.as_str(), target.labels.app.as_str(), role];

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path, sync::RwLock};
 
-use observer_ebpf::records::runtime::{Pause, Process, Thread};
+use observer_ebpf::records::runtime::{Pause, Thread};
 
 use super::*;
 use crate::targets::{Labels, fixture::Fixed};
@@ -43,6 +43,10 @@ struct Host {
 
 impl Host {
     fn new(max_roles: usize) -> Self {
+        Self::with_capacity(max_roles, 1024)
+    }
+
+    fn with_capacity(max_roles: usize, capacity: usize) -> Self {
         let target = Target {
             id: 1,
             labels: Labels { container: "chat".to_owned(), app: String::new() },
@@ -57,7 +61,7 @@ impl Host {
             Arc::clone(&maps) as _,
             proc.path().to_owned(),
             overflow.clone(),
-            max_roles,
+            Settings { max_roles, capacity, readers: Readers::here(proc.path().to_owned()) },
         );
         Self { proc, maps, collector, overflow }
     }
@@ -161,7 +165,7 @@ fn the_longest_turn_that_runs_shows_and_heaps_add_up() {
 fn a_process_that_ended_early_keeps_the_role_it_started_with() {
     let host = Host::new(4);
     host.process(7, "");
-    host.collector.started(7);
+    host.collector.started(1, 7);
     host.counted(7, 2, 0);
     host.ends(7);
     host.counted(9, 1, 0);
@@ -180,4 +184,23 @@ fn past_the_limit_of_roles_the_role_is_other() {
     assert_eq!((count(&text, "env"), count(&text, "other")), (Some(2), Some(3)), "{text}");
     assert_eq!(count(&text, "other worker_threads"), Some(1), "{text}");
     assert_eq!(host.overflow.counts()[0].overflows, 1);
+}
+
+#[test]
+fn a_target_with_too_many_processes_makes_room_for_others() {
+    let host = Host::with_capacity(4, 12);
+    for pid in 1..=9 {
+        host.process(pid, "/app/server.js");
+        host.counted(pid, 1, 0);
+    }
+    host.scrape();
+    assert_eq!(host.maps.processes.read().unwrap().len(), 9, "there is room enough");
+    for pid in 10..=12 {
+        host.process(pid, "/app/server.js");
+        host.counted(pid, 1, 0);
+    }
+    assert_eq!(count(&host.scrape(), "env"), Some(12), "what they had counted stays");
+    let mut left: Vec<u32> = host.maps.processes.read().unwrap().iter().map(|(id, _)| *id).collect();
+    left.sort_unstable();
+    assert_eq!(left, [1, 2, 3, 4, 5, 6, 7, 8], "the oldest keep their places");
 }

@@ -2,19 +2,22 @@
 //! A process may vanish between two files and some files need permission: what cannot be read is `None`.
 
 use std::{
-    io,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
 use procfs::{
     ProcError,
-    process::{FDTarget, Process},
+    process::{FDTarget, Process, Stat},
 };
 
 use crate::cgroup::files::read_whole;
 
 /// What reading the memory of a process that is gone returns (ESRCH, `man 2 open`).
 const NO_SUCH_PROCESS: i32 = 3;
+
+/// Bytes of a file that are read; lists of sockets grow with what a target opens.
+const LONGEST: u64 = 1 << 20;
 
 /// What `/proc` says of one process at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,15 +48,6 @@ pub struct ProcessFiles {
     pub io: Option<(u64, u64)>,
 }
 
-/// What rarely changes while a process lives, and is dear to read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Arguments, each ended by a zero byte; a process may have written anything over them.
-    pub command_line: Vec<u8>,
-    /// Soft limit of open files; `None` also where there is none.
-    pub max_fds: Option<u64>,
-}
-
 /// A process's directory, kept open while it is read: a new process with its pid cannot be mistaken for it.
 #[derive(Debug)]
 pub struct ProcessDirectory(Process);
@@ -71,12 +65,6 @@ impl ProcessDirectory {
         let status = self.bytes("status")?;
         let status = String::from_utf8_lossy(&status);
         Some(ProcessFiles {
-            comm: stat.comm,
-            parent: stat.ppid,
-            start_ticks: stat.starttime,
-            user_ticks: stat.utime,
-            system_ticks: stat.stime,
-            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
             resident_bytes: number_after(&status, "VmRSS:").unwrap_or_default() * 1024,
             virtual_bytes: number_after(&status, "VmSize:").unwrap_or_default() * 1024,
             voluntary_switches: number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default(),
@@ -86,21 +74,48 @@ impl ProcessDirectory {
                 let io = String::from_utf8_lossy(&io);
                 Some((number_after(&io, "read_bytes:")?, number_after(&io, "write_bytes:")?))
             }),
+            ..Self::of_stat(stat)
         })
     }
 
-    /// Its arguments, each ended by a zero byte.
-    pub fn command_line(&self) -> Vec<u8> {
-        self.bytes("cmdline").unwrap_or_default()
+    /// Reads what one file tells of it, where there are too many processes to read all of each: then nothing is known of
+    /// context switches, descriptors and I/O, and memory is less exact. `None` where the process has gone.
+    pub fn read_briefly(&self) -> Option<ProcessFiles> {
+        let stat = self.0.stat().ok()?;
+        Some(ProcessFiles {
+            resident_bytes: stat.rss.saturating_mul(procfs::page_size()),
+            virtual_bytes: stat.vsize,
+            ..Self::of_stat(stat)
+        })
     }
 
-    /// Reads what rarely changes.
-    pub fn settings(&self) -> Settings {
-        let limits = self.bytes("limits").unwrap_or_default();
-        Settings {
-            command_line: self.command_line(),
-            max_fds: number_after(&String::from_utf8_lossy(&limits), "Max open files"),
+    fn of_stat(stat: Stat) -> ProcessFiles {
+        ProcessFiles {
+            comm: stat.comm,
+            parent: stat.ppid,
+            start_ticks: stat.starttime,
+            user_ticks: stat.utime,
+            system_ticks: stat.stime,
+            threads: u64::try_from(stat.num_threads).unwrap_or_default(),
+            resident_bytes: 0,
+            virtual_bytes: 0,
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            open_fds: None,
+            io: None,
         }
+    }
+
+    /// Soft limit of open files; `None` also where there is none. It rarely changes, and is dear to read.
+    pub fn max_fds(&self) -> Option<u64> {
+        let limits = self.bytes("limits").unwrap_or_default();
+        number_after(&String::from_utf8_lossy(&limits), "Max open files")
+    }
+
+    /// The short name of its program, and who started it; `None` where the process has gone.
+    pub fn origin(&self) -> Option<(String, i32)> {
+        let stat = self.0.stat().ok()?;
+        Some((stat.comm, stat.ppid))
     }
 
     /// The short name of its program; `None` where the process has gone.
@@ -147,10 +162,10 @@ impl ProcessDirectory {
         all.map(|descriptor| (descriptor.fd, descriptor.target)).collect()
     }
 
-    /// A file's bytes: the crate's own parsers of text refuse names that are no UTF-8.
+    /// A file's first bytes: the crate's own parsers of text refuse names that are no UTF-8.
     pub(super) fn bytes(&self, file: &str) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(2048);
-        read_whole(self.0.open_relative(file).ok()?, &mut bytes).ok()?;
+        read_whole(self.0.open_relative(file).ok()?.take(LONGEST), &mut bytes).ok()?;
         Some(bytes)
     }
 }
@@ -175,11 +190,10 @@ mod tests {
     fn the_own_process_reads_as_its_files_say() {
         let directory = ProcessDirectory::open(Path::new("/proc"), "self").unwrap();
         let files = directory.read().unwrap();
-        let settings = directory.settings();
-        assert!(settings.command_line.ends_with(b"\0"));
+        assert_eq!(directory.origin().unwrap().0, files.comm);
         assert_eq!(directory.executable(), std::env::current_exe().unwrap());
         assert!(files.resident_bytes > 0 && files.virtual_bytes > files.resident_bytes);
-        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && settings.max_fds.unwrap() > 3);
+        assert!(files.threads >= 1 && files.open_fds.unwrap() >= 3 && directory.max_fds().unwrap() > 3);
         assert!(boot_time(Path::new("/proc")).unwrap() > 1_000_000_000);
     }
 
@@ -214,14 +228,12 @@ mod tests {
         std::fs::write(process.join("stat"), stat).unwrap();
         let status = b"Name:\tba) \xff d\nVmSize:\t   12 kB\nVmRSS:\t       8 kB\nvoluntary_ctxt_switches:\t5\nnonvoluntary_ctxt_switches:\t6\n";
         std::fs::write(process.join("status"), status).unwrap();
-        std::fs::write(process.join("cmdline"), b"\xfe\0").unwrap();
         let directory = ProcessDirectory::open(root.path(), "7").unwrap();
-        let (files, settings) = (directory.read().unwrap(), directory.settings());
+        let files = directory.read().unwrap();
         assert_eq!(files.comm, "ba) \u{fffd} d");
         assert_eq!((files.user_ticks, files.system_ticks, files.threads), (11, 22, 3));
         assert_eq!((files.resident_bytes, files.virtual_bytes), (8192, 12288));
         assert_eq!((files.voluntary_switches, files.involuntary_switches), (5, 6));
-        assert_eq!((files.open_fds, settings.max_fds, files.io), (None, None, None));
-        assert_eq!(settings.command_line, b"\xfe\0");
+        assert_eq!((files.open_fds, directory.max_fds(), files.io), (None, None, None));
     }
 }

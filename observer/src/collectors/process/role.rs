@@ -9,6 +9,7 @@ use super::{
         APP_SERVERS, INLINE, INTERPRETERS, PARTS, PLAIN_FOLDERS, PLAIN_SCRIPTS, PYTHONS, RUN_WORDS, RUNNERS,
     },
 };
+use crate::reading::is_linker;
 
 /// Longest role, in bytes.
 pub(super) const LONGEST: usize = 40;
@@ -25,6 +26,17 @@ pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String
     let arguments: Vec<&str> = command_line.split('\0').filter(|argument| !argument.is_empty()).collect();
     let (first, rest) = arguments.split_first().map_or(("", &[][..]), |(first, rest)| (*first, rest));
     let executable = String::from_utf8_lossy(executable);
+    if is_linker(file_name(&executable))
+        && let Some((program, rest)) = linked(rest)
+    {
+        let executable = program.as_bytes().to_vec();
+        let command_line =
+            std::iter::once(program).chain(rest.iter().copied()).collect::<Vec<_>>().join("\0");
+        // Its own program again would be a linker that was given a linker.
+        if !is_linker(file_name(program)) {
+            return role(&executable, comm, command_line.as_bytes());
+        }
+    }
     let executable = clean(file_name(executable.trim_end_matches(" (deleted)")));
     let named = clean(file_name(first.trim_start_matches('-')));
     let program = match executable.as_str() {
@@ -45,6 +57,26 @@ pub(super) fn role(executable: &[u8], comm: &str, command_line: &[u8]) -> String
         Some(role) if !role.is_empty() => role.to_owned(),
         _ => "unknown".to_owned(),
     }
+}
+
+/// The program that a dynamic linker was given, and the program's arguments.
+fn linked<'a, 'b>(arguments: &'b [&'a str]) -> Option<(&'a str, &'b [&'a str])> {
+    let mut position = 0;
+    while let Some(argument) = arguments.get(position) {
+        position += 1;
+        match *argument {
+            "--library-path"
+            | "--inhibit-rpath"
+            | "--audit"
+            | "--preload"
+            | "--argv0"
+            | "--glibc-hwcaps-prepend"
+            | "--glibc-hwcaps-mask" => position += 1,
+            option if option.starts_with('-') => {}
+            program => return Some((program, &arguments[position..])),
+        }
+    }
+    None
 }
 
 /// The role in a command line that the process wrote over: `next-server (v15.3.6)`, `gunicorn: worker [app]`,

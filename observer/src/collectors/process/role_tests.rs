@@ -10,6 +10,17 @@ const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";
 const EXAMPLES: &[(&str, &str, &str)] = &[
     (NODE, "node|/app/server.js", "node server"),
     (NODE, "next-server (v15.3.6)", "next-server"),
+    (
+        "/usr/lib64/ld-linux-x86-64.so.2",
+        "/lib64/ld-linux-x86-64.so.2|/usr/bin/node|/app/server.js",
+        "node server",
+    ),
+    (
+        "/lib/ld-musl-x86_64.so.1",
+        "/lib/ld-musl-x86_64.so.1|--library-path|/opt/lib|--argv0|x|/bin/node|--inspect|main.js",
+        "node main",
+    ),
+    ("/usr/lib64/ld-linux-x86-64.so.2", "ld.so|ld.so|ld.so|node", "ld-linux-x86-so"),
     (NODE, "/bin/node|/app/startServer.js", "node startserver"),
     (NODE, "npm run backend", "npm backend"),
     (NODE, "node|/usr/local/bin/npm|start", "node npm start"),

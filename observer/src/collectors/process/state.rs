@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     super::overflow::{LabelOverflow, OTHER},
+    arguments::Arguments,
     files::{ProcessDirectory, ProcessFiles},
     metrics::METRICS,
     parts::{Part, Told},
@@ -24,6 +25,11 @@ const SETTLING: u32 = 4;
 /// Scrapes after which the settings of a settled process are read again.
 const SETTINGS_EVERY: u32 = 8;
 
+/// Processes of a target of which all files are read, and of which one file is, the others among them. For more a scrape would
+/// take longer than it may; they are counted.
+const READ: usize = 512;
+const READ_BRIEFLY: usize = 1536;
+
 /// How many processes above a process are looked at: its parent, and who asked the fork server for it.
 const PARENTS: usize = 2;
 
@@ -32,6 +38,8 @@ const PARENTS: usize = 2;
 pub(super) struct State {
     processes: HashMap<(i32, u64), Seen>,
     pub(super) roles: BTreeMap<Arc<str>, Totals>,
+    /// What lived at the last look, summed.
+    pub(super) sums: BTreeMap<Arc<str>, Sums>,
     vacancies: Vacancies,
 }
 
@@ -63,6 +71,7 @@ pub(super) struct Look<'a> {
     pub(super) pids: &'a [i32],
     /// How often the target has come back.
     pub(super) restarts: u64,
+    pub(super) arguments: &'a Arguments<'a>,
 }
 
 impl State {
@@ -71,28 +80,44 @@ impl State {
         &mut self,
         look: &Look<'_>,
         proportional: impl Fn(&ProcessDirectory) -> Proportional,
-    ) -> BTreeMap<Arc<str>, Sums> {
+    ) {
         let mut sums: BTreeMap<Arc<str>, Sums> = BTreeMap::new();
         let mut alive = HashMap::with_capacity(look.pids.len());
         let other_run = self.vacancies.begin(look.restarts);
-        for pid in look.pids {
+        for (index, pid) in look.pids.iter().enumerate().take(READ_BRIEFLY) {
             let Some(directory) = ProcessDirectory::open(look.proc_root, &pid.to_string()) else {
                 continue;
             };
-            let Some(files) = directory.read() else {
+            let briefly = index >= READ;
+            let files = if briefly { directory.read_briefly() } else { directory.read() };
+            let Some(files) = files else {
                 continue;
             };
-            let share = proportional(&directory);
+            let share = if briefly { Proportional::default() } else { proportional(&directory) };
             let key = (*pid, files.start_ticks);
-            let mut seen = self.look_at(look, key, directory, &files);
+            let mut seen = if briefly {
+                self.glance_at(look, key, &files)
+            } else {
+                self.look_at(look, key, directory, &files)
+            };
             seen.is_new &= !other_run;
             let mut counted = Totals::of(&files);
+            if briefly {
+                counted.voluntary_switches = seen.counted.voluntary_switches;
+                counted.involuntary_switches = seen.counted.involuntary_switches;
+            }
             // A file that could not be read this time has not started from nothing when it can be the next time.
             counted.io = counted.io.or(seen.counted.io);
             self.roles.entry(Arc::clone(&seen.role)).or_default().add(counted, seen.counted);
             seen.counted = counted;
             sums.entry(Arc::clone(&seen.role)).or_default().add(&files, seen.max_fds, share);
             alive.insert(key, seen);
+        }
+        if let Some(more) = look.pids.len().checked_sub(READ_BRIEFLY).filter(|more| *more > 0) {
+            sums.entry(self.other(look)).or_default().processes += more as u64;
+        }
+        if look.pids.len() > READ {
+            look.arguments.note_too_many();
         }
         let ended = std::mem::replace(&mut self.processes, alive);
         if !other_run {
@@ -108,7 +133,34 @@ impl State {
         if self.processes.is_empty() {
             self.vacancies.clear();
         }
-        sums
+        self.sums = sums;
+    }
+
+    /// What is known of a process that is one of too many: its role, if it had one before.
+    fn glance_at(&mut self, look: &Look<'_>, key: (i32, u64), files: &ProcessFiles) -> Seen {
+        if let Some(mut seen) = self.processes.remove(&key) {
+            seen.is_new = false;
+            return seen;
+        }
+        Seen {
+            role: self.other(look),
+            wanted: OTHER.to_owned(),
+            open: true,
+            comm: files.comm.clone(),
+            command_line: 0,
+            max_fds: None,
+            // It may have been looked at before and left out since: it counts from now on.
+            counted: Totals::of(files),
+            scrapes: 0,
+            is_new: false,
+        }
+    }
+
+    /// The role of processes that are too many.
+    fn other(&mut self, look: &Look<'_>) -> Arc<str> {
+        let role = self.admit(look, OTHER);
+        self.roles.entry(Arc::clone(&role)).or_default();
+        role
     }
 
     /// What is known of a process, its settings read again where they may have changed.
@@ -130,15 +182,26 @@ impl State {
         if let Some(seen) = before.take_if(|seen| settled(seen) && seen.comm == files.comm) {
             return seen;
         }
-        let settings = directory.settings();
-        let command_line = hash(&settings.command_line);
-        let same_names =
-            |seen: &Seen| !seen.open && (&seen.comm, seen.command_line) == (&files.comm, command_line);
-        if let Some(seen) = before.take_if(|seen| same_names(seen)) {
-            return Seen { max_fds: settings.max_fds, ..seen };
+        let max_fds = directory.max_fds();
+        // Read by its id: it counts if the process that is looked at still has it.
+        let arguments = look.arguments.of(key.0).filter(|_| directory.origin().is_some());
+        let could_look = arguments.is_some();
+        if let Some(seen) = before.take_if(|seen| !could_look && seen.comm == files.comm) {
+            return Seen { max_fds, ..seen };
         }
-        let told = Told::new(directory, &files.comm, settings.command_line);
-        let part = Part::of(&told, &look.parents(files.parent));
+        let arguments = arguments.unwrap_or_default();
+        let command_line = hash(&arguments);
+        let same_names_of = |seen: &Seen| (&seen.comm, seen.command_line) == (&files.comm, command_line);
+        let same_names = |seen: &Seen| !seen.open && same_names_of(seen);
+        if let Some(seen) = before.take_if(|seen| same_names(seen)) {
+            return Seen { max_fds, ..seen };
+        }
+        let closely = look.arguments.may_look_closely();
+        if let Some(seen) = before.take_if(|seen| !closely && same_names_of(seen)) {
+            return Seen { max_fds, ..seen };
+        }
+        let told = Told::new(directory, &files.comm, arguments);
+        let part = closely.then(|| Part::of(&told, &look.parents(files.parent))).flatten();
         let wanted = match part {
             Some(part) => part.role(&told.role, look.names),
             None => told.role,
@@ -149,10 +212,10 @@ impl State {
         Seen {
             role,
             wanted,
-            open: part.is_some_and(|part| !part.is_final()),
+            open: !could_look || !closely || part.is_some_and(|part| !part.is_final()),
             comm: files.comm.clone(),
             command_line,
-            max_fds: settings.max_fds,
+            max_fds,
             counted: before.as_ref().map(|seen| seen.counted).unwrap_or_default(),
             scrapes: before.as_ref().map(|seen| seen.scrapes).unwrap_or_default(),
             is_new,
@@ -186,13 +249,14 @@ impl Look<'_> {
         let mut found = Vec::new();
         while found.len() < PARENTS && self.pids.binary_search(&next).is_ok() {
             let opened = ProcessDirectory::open(self.proc_root, &next.to_string());
-            let Some((directory, files)) = opened.and_then(|opened| opened.read().map(|read| (opened, read)))
+            let Some((directory, (comm, parent))) =
+                opened.and_then(|opened| opened.origin().map(|origin| (opened, origin)))
             else {
                 break;
             };
-            let command_line = directory.settings().command_line;
-            found.push(Told::new(directory, &files.comm, command_line));
-            next = files.parent;
+            let Some(command_line) = self.arguments.of(next) else { break };
+            found.push(Told::new(directory, &comm, command_line));
+            next = parent;
         }
         found
     }

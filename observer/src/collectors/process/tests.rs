@@ -27,7 +27,12 @@ fn collector(root: &Path, proc_root: &Path, max_roles: usize) -> (ProcessCollect
     fs::create_dir_all(root.join("cgroup")).unwrap();
     let targets = Arc::new(Fixed(Arc::new([target])));
     let profiles = Profiles::compiled_in().unwrap();
-    let settings = Settings { max_roles, proportional_memory: true, profiles };
+    let settings = Settings {
+        max_roles,
+        proportional_memory: true,
+        profiles,
+        readers: Readers::here(proc_root.to_owned()),
+    };
     let collector =
         ProcessCollector::new(targets, proc_root.to_owned(), Arc::new(mounts), overflow.clone(), settings);
     (collector, overflow)

@@ -1,15 +1,21 @@
 //! The log: one line per event that a person can act on, as text or JSON on standard error.
 //! Levels come from `log.level`, which may name modules.
 
+mod budget;
+
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Context as _;
 use tracing::Subscriber;
 use tracing_subscriber::{
-    Layer as _, Registry, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _,
+    Layer as _, Registry,
+    filter::{FilterExt as _, Targets},
+    fmt::MakeWriter,
+    layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
+use self::budget::LogBudget;
 use crate::config::{Log, LogFormat};
 
 /// Switches the log on for the whole process; call it once.
@@ -23,6 +29,8 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter: Targets = log.level.parse().with_context(|| format!("`{}` is no log level", log.level))?;
+    let budget = LogBudget::default();
+    let writer = budget.telling(writer, log.format);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours).with_target(false);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
@@ -30,7 +38,7 @@ where
             lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
         }
     };
-    Ok(Box::new(Registry::default().with(lines.with_filter(filter))))
+    Ok(Box::new(Registry::default().with(lines.with_filter(filter.and(budget)))))
 }
 
 #[cfg(test)]
@@ -80,6 +88,25 @@ mod tests {
         assert_eq!(text.lines().count(), 1);
         assert!(text.starts_with("{\"timestamp\":\"") && text.ends_with("}\n"), "{text}");
         assert!(text.contains("\"level\":\"INFO\",\"message\":\"attached\",\"container\":\"web\""), "{text}");
+    }
+
+    #[test]
+    fn what_is_said_again_and_again_is_left_out_and_others_are_heard() {
+        for (format, other) in [(LogFormat::Text, "subject=\"b\""), (LogFormat::Json, "\"container\":\"b\"")]
+        {
+            let log = Log { format, level: "info".to_owned() };
+            let lines = Lines::default();
+            let writer = lines.clone();
+            let subscriber = subscriber(&log, move || writer.clone(), false).unwrap();
+            tracing::subscriber::with_default(subscriber, || {
+                for container in std::iter::repeat_n("a", 1000).chain(["b"]) {
+                    tracing::warn!(container, "cannot be attached to");
+                }
+            });
+            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(text.lines().count(), 6, "{text}");
+            assert!(text.contains(&other.replace("subject", "container")), "{text}");
+        }
     }
 
     #[test]
