@@ -43,7 +43,7 @@ fn requests(metrics: &Metrics) -> u64 {
 }
 
 fn shed(metrics: &Metrics) -> u64 {
-    metrics.count("observer_records_lost_total", &[("kind", "exchange"), ("reason", "map_full")])
+    metrics.count("observer_connections_given_up_total", &[("reason", "no_room")])
 }
 
 fn open(metrics: &Metrics) -> u64 {

@@ -413,10 +413,12 @@ fn frames_lost(http: &mut Http, side: u32) {
     give_up(http, Cause::Frames as u8);
 }
 
-/// Gives up where neither half can be followed: then not even the number of exchanges is known.
+/// Gives up where one half cannot be followed any more and the other has missed something too: then not even the number of exchanges is known.
 #[inline(always)]
 fn over_if_blind(http: &mut Http) {
-    if volatile(&http.requests_follow) == follows::NONE && volatile(&http.responses_follow) == follows::NONE {
+    let (requests, responses) = (volatile(&http.requests_follow), volatile(&http.responses_follow));
+    let blind = |one, other| one == follows::NONE && other != follows::ALL;
+    if blind(requests, responses) || blind(responses, requests) {
         give_up(http, Cause::Unpaired as u8);
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn exchange() -> Exchange {
         sent: 1,
         received: 0,
         index: 0,
-        in_flight: 1,
+        in_flight: 0,
         status: 200,
         flags: 0,
         close_code: 0,

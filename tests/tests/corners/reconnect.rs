@@ -21,6 +21,8 @@ use tests::{
         stage::{Place, Stage},
     },
     http::dialog::{Deed, Dialog, Side::Client},
+    metrics::Metrics,
+    process::PATIENCE,
 };
 
 const TIMES: usize = 10;
@@ -129,9 +131,17 @@ fn beside(limits: &str, followed: usize) -> Result<()> {
     let mut order = serving.order(&Order::Serve(ANY, Manner::Usual, vec![dialog; AT_ONCE]))?;
     let address = order.address()?;
     let open = (0..AT_ONCE).map(|_| held(address, &request, &answer)).collect::<Result<Vec<_>>>()?;
-    let bounded =
-        later.requests(Role::Server, "GET", "/later", 200, followed as u64).lost((AT_ONCE - followed) as u64);
+    let bounded = later.requests(Role::Server, "GET", "/later", 200, followed as u64);
     one_by_one.and(stage.expect(bounded).context("at once"))?;
+    let without_room = (AT_ONCE - followed) as u64;
+    let given_up =
+        |metrics: &Metrics| metrics.count("observer_connections_given_up_total", &[("reason", "no_room")]);
+    let metrics = stage.agent().scrape_until(PATIENCE, |metrics| given_up(metrics) >= without_room)?;
+    ensure!(
+        given_up(&metrics) == without_room,
+        "{} found no room, and not {without_room}",
+        given_up(&metrics)
+    );
     open.into_iter().try_for_each(close)?;
     order.wait()?;
     stage.end()

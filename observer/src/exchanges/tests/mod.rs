@@ -173,5 +173,5 @@ impl Scraped {
 
 /// The exchange as the walk sees it: it has not ended.
 fn still_open(of: &Exchange) -> Exchange {
-    Exchange { ended_ns: 0, outcome: Outcome::Open as u8, ..*of }
+    Exchange { ended_ns: 0, outcome: Outcome::Open as u8, in_flight: of.in_flight.max(1), ..*of }
 }
