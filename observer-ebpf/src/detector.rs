@@ -3,11 +3,11 @@
 
 use crate::http1::{
     names::{self, METHODS},
-    words::{TOPS, Text, first, matches},
+    words::{TEXT_BYTES, TOPS, Text, first, matches},
 };
 
 /// The first bytes that are looked at.
-pub const START: usize = 24;
+pub const START: usize = TEXT_BYTES;
 
 /// What the first bytes of a connection's client tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,9 @@
 //! What is kept of a connection's HTTP: the exchange under way, and for each direction where framing stands.
 //! Knows layout and cache lines; each direction writes only its own half, and `life_cycle` what concerns both.
 
-use super::shortcut::Shortcut;
+use super::{shortcut::Shortcut, words::TEXT_BYTES};
 pub use crate::framer::{REQUEST, RESPONSE};
 use crate::{
-    detector::START,
     records::{
         exchange::{Exchange, RequestAhead},
         l7::Protocol,
@@ -368,10 +367,10 @@ impl Http {
 
     /// Takes the client's first `length` bytes as if they were carried from an earlier segment.
     #[inline(always)]
-    pub fn carry_start(&mut self, start: [u64; START / 8], length: u32, now_ns: u64) {
+    pub fn carry_start(&mut self, start: [u64; TEXT_BYTES / 8], length: u32, now_ns: u64) {
         let half = &mut self.halves[REQUEST as usize];
         let mut index = 0;
-        while index < START / 8 {
+        while index < TEXT_BYTES / 8 {
             half.set_word(DATA + index as u32 * 8, start[index]);
             index += 1;
         }

@@ -1,6 +1,9 @@
 //! Text eight bytes at a time: where a byte is in a word, and whether text begins with a known one.
 //! Words are little-endian, so the first byte of the text is the lowest; both eBPF and its hosts here are.
 
+/// Bytes of a [`Text`] at the most, and of what it is compared with.
+pub const TEXT_BYTES: usize = 24;
+
 const LOW: u64 = 0x0101_0101_0101_0101;
 const SEVEN: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 /// The top bit of each byte.
