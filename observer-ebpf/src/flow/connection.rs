@@ -102,16 +102,20 @@ pub struct Connection {
     pub start_length: u8,
     /// 1 where the peer's FIN was received before the bases were taken.
     pub fin_in_base: u8,
+    /// 1 where a packet with the peer's FIN came.
+    pub has_peer_fin: u8,
     /// Always zero.
-    pub padding_of_start: [u8; 2],
+    pub padding_of_start: u8,
+    /// Its sequence number.
+    pub peer_fin: u32,
+    /// Always zero.
+    pub padding_of_fin: u32,
     /// The client's first bytes, while they are too few to tell what it speaks; zeros behind them.
-    pub start: [u8; START_ROOM],
+    pub start: [u64; START / 8],
 }
 
-/// Room for the client's first bytes: a power of two, and as much again as the verifier sees loaded behind it.
-pub const START_ROOM: usize = 64;
-
-const _: () = assert!(size_of::<Connection>() == 216);
+/// With what the kernel puts before it (72 bytes, `struct bpf_local_storage_elem`) it fits its allocator's 256.
+const _: () = assert!(size_of::<Connection>() == 184);
 const _: () = assert!(core::mem::offset_of!(Connection, since_ns) == 24);
 const _: () = assert!(core::mem::offset_of!(Connection, sent) == 64 - 8);
 const _: () = assert!(core::mem::offset_of!(Connection, received_total_base) == 128 - 8);
@@ -192,8 +196,11 @@ impl Connection {
             ahead_end: 0,
             start_length: 0,
             fin_in_base: 0,
-            padding_of_start: [0; 2],
-            start: [0; START_ROOM],
+            has_peer_fin: 0,
+            padding_of_start: 0,
+            peer_fin: 0,
+            padding_of_fin: 0,
+            start: [0; START / 8],
         }
     }
 
@@ -295,6 +302,8 @@ impl Connection {
     /// half, and the second, which may be one off, the upper.
     #[inline(always)]
     pub fn received_up_to(&self, next: u32, total: u64, fin_taken: bool) -> u64 {
+        // The kernel counts the FIN a moment before it says so, but a packet told where it is.
+        let fin_taken = fin_taken || (self.has_peer_fin != 0 && next == self.peer_fin.wrapping_add(1));
         let fin = u32::from(fin_taken && self.fin_in_base == 0);
         let lower = next.wrapping_sub(self.received_base).wrapping_sub(fin);
         let about = total.wrapping_sub(self.received_total_base);
@@ -302,11 +311,23 @@ impl Connection {
         about.wrapping_add_signed(i64::from(off))
     }
 
-    /// The first [`START`] of the client's bytes as words.
+    /// Adds `more` behind the first `held` bytes of the client; both are zero behind their end.
     #[inline(always)]
-    pub fn start_words(&self) -> [u64; START / 8] {
-        // SAFETY: `start` has room for them.
-        unsafe { self.start.as_ptr().cast::<[u64; START / 8]>().read_unaligned() }
+    pub fn add_start(&mut self, held: u32, more: [u64; START / 8]) {
+        let bits = (held & 7) * 8;
+        // In two steps, because a shift by all bits of a word is none.
+        let carried = |word: u64| (word >> 1) >> (63 - bits);
+        let moved = [more[0] << bits, more[1] << bits | carried(more[0]), more[2] << bits | carried(more[1])];
+        if held < 8 {
+            self.start[0] |= moved[0];
+            self.start[1] |= moved[1];
+            self.start[2] |= moved[2];
+        } else if held < 16 {
+            self.start[1] |= moved[0];
+            self.start[2] |= moved[1];
+        } else {
+            self.start[2] |= moved[0];
+        }
     }
 
     /// Notes bytes of the client that came ahead of its first. Two that do not touch become one with what is between.
@@ -393,6 +414,34 @@ mod tests {
         // It came before the connection was adopted.
         connection.fin_in_base = 1;
         assert_eq!(connection.received_up_to(1000, 0, true), 0);
+    }
+
+    #[test]
+    fn a_fin_is_no_byte_in_the_moment_before_the_kernel_says_that_it_took_it() {
+        let mut connection = open(0, 1000);
+        (connection.has_peer_fin, connection.peer_fin) = (1, 1050);
+        assert_eq!(connection.received_up_to(1051, 51, false), 50);
+        assert_eq!(connection.received_up_to(1050, 50, false), 50);
+    }
+
+    #[test]
+    fn first_bytes_are_put_together_wherever_they_were_cut() {
+        let bytes: [u8; START] = core::array::from_fn(|index| index as u8 + 1);
+        let words = |part: &[u8]| {
+            let mut padded = [0_u8; START];
+            padded[..part.len()].copy_from_slice(part);
+            core::array::from_fn(|index| {
+                u64::from_le_bytes(padded[index * 8..index * 8 + 8].try_into().unwrap())
+            })
+        };
+        for first in 0..START {
+            for second in first..=START {
+                let mut connection = open(0, 0);
+                connection.add_start(0, words(&bytes[..first]));
+                connection.add_start(first as u32, words(&bytes[first..second]));
+                assert_eq!(connection.start, words(&bytes[..second]), "{first} and {second}");
+            }
+        }
     }
 
     #[test]

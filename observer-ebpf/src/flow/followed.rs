@@ -92,7 +92,7 @@ impl Followed {
             order.waiting = 1;
         }
         if held != 0 {
-            self.http.carry_start(connection.start_words(), held, connection.first_byte_ns);
+            self.http.carry_start(connection.start, held, connection.first_byte_ns);
         }
     }
 }

@@ -44,6 +44,7 @@ pub(super) fn detect(
     if preexisting {
         // Any segment may be the first that begins with a message.
         (connection.client_at, connection.start_length) = (segment.sequence, 0);
+        connection.start = [0; START / 8];
     }
     let before = u32::from(connection.start_length);
     let Some(told) = told(skb, connection, segment.sequence, segment.offset, segment.payload) else {
@@ -52,7 +53,6 @@ pub(super) fn detect(
     let verdict = told & 0xff;
     if verdict == Verdict::Undecided as u32 {
         if preexisting {
-            connection.start_length = 0;
             output::count_bytes(Protocol::Unknown, segment.payload);
         }
         return 0;
@@ -81,10 +81,9 @@ fn server(
     segment: &Segment,
     preexisting: bool,
 ) -> u32 {
-    let mut start = [0_u64; START / 8];
-    let Some(available) = load(skb, start.as_mut_ptr().cast(), segment.offset, segment.payload) else {
-        return 0;
-    };
+    let mut start = [0_u64; LOADED / 8];
+    let Some(available) = load(skb, &mut start, segment.offset, segment.payload) else { return 0 };
+    let start = [start[0], start[1], start[2]];
     if preexisting {
         if detector::server_streams(start, available) {
             return begin(skb, socket, connection, 0, true);
@@ -100,14 +99,17 @@ fn server(
     1
 }
 
-/// Loads up to [`START`] bytes to `to`, which has room for 32; how many.
+/// Room for first bytes: a power of two.
+const LOADED: usize = 32;
+
+/// Loads up to [`START`] bytes; how many.
 #[inline(always)]
-fn load(skb: *mut __sk_buff, to: *mut u8, offset: u32, length: u32) -> Option<u32> {
+fn load(skb: *mut __sk_buff, to: &mut [u64; LOADED / 8], offset: u32, length: u32) -> Option<u32> {
     let length = if length > START as u32 { START as u32 } else { length };
     // The verifier sees 1..=32 by the mask.
     let length = (length.wrapping_sub(1) & 31) + 1;
-    // SAFETY: the caller's room.
-    let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), offset, to.cast(), length) == 0 };
+    // SAFETY: there is room for the most that is loaded.
+    let loaded = unsafe { bpf_skb_load_bytes(skb.cast(), offset, to.as_mut_ptr().cast(), length) == 0 };
     loaded.then_some(length)
 }
 
@@ -141,11 +143,11 @@ pub(super) fn told(
         if wanted == 0 {
             return Some(UNKNOWN);
         }
-        // SAFETY: `start` has room for 31 bytes and the 32 that are loaded behind them at the most.
-        let to = unsafe { connection.start.as_mut_ptr().add(held as usize) };
-        let available = held + load(skb, to, offset.wrapping_add(seen), wanted)?;
+        let mut more = [0_u64; LOADED / 8];
+        let available = held + load(skb, &mut more, offset.wrapping_add(seen), wanted)?;
+        connection.add_start(held, [more[0], more[1], more[2]]);
         connection.start_length = available as u8;
-        let start = connection.start_words();
+        let start = connection.start;
         let known = u64::from(available) << 16 | u64::from(port(connection, skb));
         let told = flow_verdict(start[0], start[1], start[2], known);
         let verdict = told & 0xff;
@@ -162,11 +164,7 @@ pub(super) fn told(
         }
         connection.client_at = sequence.wrapping_add(seen).wrapping_add(header);
         connection.start_length = 0;
-        let mut index = 0;
-        while index < START {
-            connection.start[index] = 0;
-            index += 1;
-        }
+        connection.start = [0; START / 8];
     }
 }
 

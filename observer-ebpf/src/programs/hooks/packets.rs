@@ -69,6 +69,10 @@ fn receive(skb: *mut __sk_buff) -> Option<()> {
         return None;
     }
     let new = connection.segment_received(segment.sequence, segment.payload);
+    if segment.fin {
+        connection.peer_fin = segment.sequence.wrapping_add(segment.payload);
+        connection.has_peer_fin = 1;
+    }
     payload_passed(socket, connection, &segment, now_ns);
     flow::segment(skb, socket, connection, false, &segment, new, now_ns);
     Some(())

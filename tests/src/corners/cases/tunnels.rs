@@ -35,7 +35,7 @@ fn tunnel(role: Role) -> Case {
 }
 
 /// How a target that is no path is shown.
-const TUNNEL: &str = "{unmatched}";
+const TUNNEL: &str = "{authority}";
 
 /// The connection goes on as HTTP.
 fn refused(role: Role) -> Case {
