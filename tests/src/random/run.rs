@@ -119,9 +119,13 @@ impl Stage {
         }
         let folder = TempDir::new().context("cannot make a folder")?;
         let file = folder.path().join("observer.toml");
-        // Whether an answer without a length is a stream is not to be a matter of the machine's pace.
-        std::fs::write(&file, "[streams]\nafter = \"1h\"\n[docker]\nsocket = \"\"\n")
-            .context("cannot write")?;
+        // Whether an answer without a length is a stream is not to be a matter of the machine's pace; and more routes are asked for
+        // than one target has series for by default.
+        std::fs::write(
+            &file,
+            "[streams]\nafter = \"1h\"\n[limits]\nseries = 100000\n[docker]\nsocket = \"\"\n",
+        )
+        .context("cannot write")?;
         let target = format!("{},app=generic", cgroup.selector());
         let agent =
             Agent::start(["--config".as_ref(), file.as_os_str(), "--target".as_ref(), target.as_ref()])?;

@@ -12,7 +12,7 @@ use aya_ebpf::{
 use observer_ebpf::{
     detector::{self, PROXY_HEADER_BYTES, PROXY_LINE_BYTES, START, Verdict},
     flow::{Carries, Connection, connection::PREEXISTING},
-    framer::REQUEST,
+    framer::{REQUEST, RESPONSE},
     records::l7::Protocol,
 };
 
@@ -59,7 +59,8 @@ pub(super) fn detect(
     }
     if verdict == Verdict::Http1 as u32 {
         let held = if connection.start_length == 0 { 0 } else { before };
-        return begin(skb, socket, connection, held, preexisting);
+        let at_hand = preexisting.then_some((REQUEST, segment.sequence));
+        return begin(skb, socket, connection, held, at_hand);
     }
     if preexisting {
         // What lies in the middle of a connection tells HTTP's messages, and nothing else for certain.
@@ -86,7 +87,7 @@ fn server(
     let start = [start[0], start[1], start[2]];
     if preexisting {
         if detector::server_streams(start, available) {
-            return begin(skb, socket, connection, 0, true);
+            return begin(skb, socket, connection, 0, Some((RESPONSE, segment.sequence)));
         }
         output::count_bytes(Protocol::Unknown, segment.payload);
         return 0;
@@ -234,14 +235,15 @@ extern "C" fn flow_proxy_line(skb: *mut __sk_buff, offset: u32, length: u32) -> 
     0
 }
 
-/// Begins to follow a connection of whose client `held` bytes are held; 0 if there is no room for it.
+/// Begins to follow a connection of whose client `held` bytes are held; of one that is older than the agent, with the segment
+/// `at_hand`, by side and sequence number.
 #[inline(always)]
 fn begin(
     skb: *mut __sk_buff,
     socket: *mut bpf_sock,
     connection: &mut Connection,
     held: u32,
-    preexisting: bool,
+    at_hand: Option<(u32, u32)>,
 ) -> u32 {
     // SAFETY: the context's socket, not null.
     let Some(followed) = (unsafe { follow(socket.cast(), connection, ptr::null_mut()) }) else { return 1 };
@@ -252,12 +254,17 @@ fn begin(
     } else {
         (sent, connection.received_highest)
     };
-    let request = if preexisting { request } else { connection.client_at.wrapping_add(held) };
+    // The segment at hand is counted already, and is to be framed.
+    let (request, response) = match at_hand {
+        Some((REQUEST, sequence)) => (sequence, response),
+        Some((_, sequence)) => (request, sequence),
+        None => (connection.client_at.wrapping_add(held), response),
+    };
     // SAFETY: the storage lives as long as its socket, which the running program holds.
     unsafe {
         identify(skb, socket, connection, followed);
-        (*followed).begin([request, response], preexisting);
-        if !preexisting {
+        (*followed).begin([request, response], at_hand.is_some());
+        if at_hand.is_none() {
             (*followed).take_start(connection, held);
         }
     }
