@@ -18,19 +18,20 @@ use tests::{
 const BUSY: &str = "chat_nodejs_eventloop_busy_seconds";
 
 /// How long each block lasts in milliseconds, in turn: well below the bounds of buckets, so that they alone decide.
-const LENGTHS: [u32; 10] = [20, 35, 75, 20, 170, 35, 370, 75, 750, 2000];
+const LENGTHS: [u32; 10] = [24, 35, 62, 24, 170, 35, 370, 62, 650, 2000];
 /// Blocks of each program, after the one that the test ends.
 const BLOCKS: usize = 49;
 /// Bounds of the buckets that the blocks fall into, in milliseconds, and as they are labelled.
-const BOUNDS: [(f64, &str); 8] = [
+const BOUNDS: [(f64, &str); 9] = [
     (10.0, "0.01"),
-    (25.0, "0.025"),
+    (20.0, "0.02"),
+    (30.0, "0.03"),
     (50.0, "0.05"),
+    (75.0, "0.075"),
     (100.0, "0.1"),
     (250.0, "0.25"),
     (500.0, "0.5"),
     (1000.0, "1"),
-    (2500.0, "2.5"),
 ];
 /// How long the block lasts that is looked at while it does.
 const WATCHED: Duration = Duration::from_secs(2);

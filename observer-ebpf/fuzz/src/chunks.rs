@@ -1,10 +1,10 @@
 //! Chunked bodies against a plain decoder, and against themselves cut in two.
 //! Input: where to cut, then the body.
 
-use observer_ebpf::http::{
-    exchange::Outcome,
+use observer_ebpf::{
+    framer::{REQUEST, RESPONSE},
     host::Connection,
-    state::{REQUEST, RESPONSE},
+    records::exchange::Outcome,
 };
 
 use crate::{

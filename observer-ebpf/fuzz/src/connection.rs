@@ -1,10 +1,10 @@
 //! Both sides of a connection in arbitrary segments and order, with FINs and closes between them.
 //! Input: flags, how many bytes are the client's, how many steps, the steps of five bytes each, then what both send.
 
-use observer_ebpf::http::{
-    exchange::Outcome,
+use observer_ebpf::{
+    framer::{REQUEST, RESPONSE},
     host::Connection,
-    state::{REQUEST, RESPONSE},
+    records::exchange::Outcome,
 };
 
 use crate::{check, check_same, number, send};

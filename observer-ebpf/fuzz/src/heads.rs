@@ -1,10 +1,10 @@
 //! Heads of requests and responses against httparse, and against themselves cut in two.
 //! Input: which side and what was asked, where to cut, then what the side sends.
 
-use observer_ebpf::http::{
-    exchange::{METHODS, PATH_BYTES},
+use observer_ebpf::{
+    framer::{REQUEST, RESPONSE},
     host::Connection,
-    state::{REQUEST, RESPONSE},
+    records::exchange::{METHODS, PATH_BYTES},
 };
 
 use crate::{

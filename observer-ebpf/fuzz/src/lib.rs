@@ -3,15 +3,17 @@
 
 pub mod chunks;
 pub mod connection;
-#[path = "../../src/http/tests/decoders.rs"]
+#[path = "../../src/http1/tests/decoders.rs"]
 mod decoders;
 pub mod heads;
 pub mod websocket;
 
-use observer_ebpf::http::{
-    exchange::{Body, Exchange},
+use observer_ebpf::{
+    framer::{REQUEST, RESPONSE},
     host::Connection,
-    state::{AHEAD, CARRY},
+    http1::state::CARRY,
+    order::AHEAD,
+    records::exchange::{Body, Exchange},
 };
 
 /// Takes a number of two bytes from the beginning of `bytes`; 0 at their end.
@@ -25,7 +27,7 @@ fn number(bytes: &mut &[u8]) -> usize {
 fn send(connection: &Connection, side: u32, bytes: &[u8], cut: usize) {
     let (first, second) = bytes.split_at(if bytes.is_empty() { 0 } else { cut % bytes.len() });
     for part in [first, second] {
-        let next = connection.state().halves[side as usize].next;
+        let next = connection.next(side);
         if !part.is_empty() {
             connection.segment(side, next, part, 5);
         }
@@ -37,7 +39,11 @@ fn check(connection: &Connection) {
     let exchanges = connection.exchanges();
     assert!(exchanges.len() <= connection.state().requests as usize, "more exchanges than requests");
     for half in &connection.state().halves {
-        assert!(half.carried <= CARRY && usize::from(half.waiting) <= AHEAD, "{half:?}");
+        assert!(half.carried <= CARRY, "{half:?}");
+    }
+    for side in [REQUEST, RESPONSE] {
+        let order = connection.order_of(side);
+        assert!(usize::from(order.waiting) <= AHEAD, "{order:?}");
     }
 }
 
@@ -46,7 +52,7 @@ fn check(connection: &Connection) {
 fn check_same(one: &Connection, other: &Connection, streams: [&[u8]; 2]) {
     const SHORT: usize = 190;
     let is_short = |stream: &[u8]| stream.split(|byte| *byte == b'\n').all(|line| line.len() < SHORT);
-    let is_certain = |connection: &Connection| connection.lost() == 0 && connection.state().unexpected == 0;
+    let is_certain = |connection: &Connection| connection.lost() == 0 && !connection.is_given_up();
     if is_certain(one) && is_certain(other) && streams.into_iter().all(is_short) {
         let (one, other): (Vec<_>, Vec<_>) =
             (one.exchanges().iter().map(known).collect(), other.exchanges().iter().map(known).collect());

@@ -1,10 +1,10 @@
 //! WebSocket frames of both sides against a plain decoder, whole and cut in two.
 //! Input: where to cut, how many bytes are the client's, those, then the server's.
 
-use observer_ebpf::http::{
-    exchange::Outcome,
+use observer_ebpf::{
+    framer::{REQUEST, RESPONSE},
     host::Connection,
-    state::{REQUEST, RESPONSE},
+    records::exchange::Outcome,
 };
 
 use crate::{check, decoders, number, send};

@@ -105,7 +105,9 @@ impl Group<'_> {
     fn bodies(&self, stall: Duration, table: &mut Comparison) {
         let gaps: Vec<Duration> = self.records.iter().flat_map(|record| record.gaps.clone()).collect();
         self.histogram("chat_stream_gap_seconds", &gaps, table);
-        let stalls = gaps.iter().filter(|gap| **gap > stall).count();
+        // The wait for the first event is no gap between two, and a stall as well.
+        let waits = self.records.iter().filter_map(|record| record.first_event);
+        let stalls = waits.chain(gaps).filter(|wait| *wait > stall).count();
         self.count("chat_stream_stalls_total", &[], stalls as f64, table);
         self.direction("sent", |record| record.sent, table);
         self.direction("received", |record| record.received, table);
