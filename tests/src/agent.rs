@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long the agent may take to serve and to be ready, on a busy machine or an emulated one.
-const READY_WITHIN: Duration = Duration::from_mins(1);
+const READY_WITHIN: Duration = Duration::from_mins(4);
 
 /// How often readiness is asked for.
 const POLL: Duration = Duration::from_millis(20);

@@ -413,12 +413,12 @@ fn frames_lost(http: &mut Http, side: u32) {
     give_up(http, Cause::Frames as u8);
 }
 
-/// Gives up where one half cannot be followed any more and the other has missed something too: then not even the number of exchanges is known.
+/// Gives up where both halves have missed something: an exchange may be hidden in both, and then not even the number of exchanges is
+/// known. On a connection that is older than the agent nothing was promised before its first request.
 #[inline(always)]
 fn over_if_blind(http: &mut Http) {
     let (requests, responses) = (volatile(&http.requests_follow), volatile(&http.responses_follow));
-    let blind = |one, other| one == follows::NONE && other != follows::ALL;
-    if blind(requests, responses) || blind(responses, requests) {
+    if requests != follows::ALL && responses != follows::ALL && http.preexisting == 0 {
         give_up(http, Cause::Unpaired as u8);
     }
 }
