@@ -286,6 +286,14 @@ impl Context for Connection {
         goes_on
     }
 
+    fn small_chunk(&self, side: u32, filled: u32) -> u32 {
+        body::small_chunk(self.http(), side, filled).into()
+    }
+
+    fn short_frame(&self, side: u32, filled: u32) -> u32 {
+        websocket::short_frame(self.http(), side, filled).into()
+    }
+
     fn frames(&self, side: u32, offset: u32, end: u32) -> u32 {
         websocket::frames(self, side, offset, end)
     }

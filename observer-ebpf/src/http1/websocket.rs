@@ -94,7 +94,7 @@ pub fn frames<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 
     set_volatile(&mut half.cursor, DATA);
     let mut taken = 0;
     while taken < SHORT_FRAMES {
-        if !short_frame(context.http(), side, filled) {
+        if context.short_frame(side, filled) == 0 {
             break;
         }
         taken += 1;
@@ -103,9 +103,10 @@ pub fn frames<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 
     offset.wrapping_add(volatile(&half.cursor).wrapping_sub(DATA))
 }
 
-/// Takes the frame at [`Half::cursor`] if it is a whole message of less than 126 bytes that is all at hand.
+/// Takes the frame at [`Half::cursor`] if it is a whole message of less than 126 bytes that is all at hand. By itself for the
+/// verifier, as [`super::body::small_chunk`].
 #[inline(always)]
-fn short_frame(http: &mut Http, side: u32, filled: u32) -> bool {
+pub fn short_frame(http: &mut Http, side: u32, filled: u32) -> bool {
     let half: &mut Half = &mut http.halves[(side & 1) as usize];
     let position = volatile(&half.cursor);
     let (kind, second) = (half.byte(position), half.byte(position.wrapping_add(1)));

@@ -46,7 +46,8 @@ macro_rules! functions {
 /// found by the context's own way; `$found` has `state`, `load_bytes`, `send_if_ready`, `context` and `place`.
 macro_rules! framer {
     ($context:ty, $found:ty, $find:path, $raw:ident: $rest:ident, $rounds:ident, $steps:ident, $step:ident, $lines:ident,
-        $blanks:ident, $body:ident, $chunks:ident, $look:ident, $search:ident, $frame:ident, $frames:ident, $resync:ident) => {
+        $blanks:ident, $body:ident, $chunks:ident, $look:ident, $search:ident, $frame:ident, $frames:ident, $resync:ident,
+        $small_chunk:ident, $short_frame:ident) => {
         functions! { $context, $find;
             /// [`steps::rest`]
             fn $rest(found, side, offset, end) { steps::rest(&found, side, offset, end); 0 } else 0;
@@ -89,6 +90,10 @@ macro_rules! framer {
                 found.send_if_ready(side);
                 goes_on
             } else end;
+            /// [`body::small_chunk`]
+            fn $small_chunk(found, side, filled) { body::small_chunk(found.state(), side, filled).into() } else 0;
+            /// [`websocket::short_frame`]
+            fn $short_frame(found, side, filled) { websocket::short_frame(found.state(), side, filled).into() } else 0;
             /// [`websocket::frames`]
             fn $frames(found, side, offset, end) { websocket::frames(&found, side, offset, end) } else end;
             /// [`resync::resync`]
@@ -149,6 +154,14 @@ macro_rules! framer {
                 $frame(self.$raw, side, offset, end, self.place)
             }
             #[inline(always)]
+            fn small_chunk(&self, side: u32, filled: u32) -> u32 {
+                $small_chunk(self.$raw, side, filled, self.place)
+            }
+
+            fn short_frame(&self, side: u32, filled: u32) -> u32 {
+                $short_frame(self.$raw, side, filled, self.place)
+            }
+
             fn frames(&self, side: u32, offset: u32, end: u32) -> u32 {
                 $frames(self.$raw, side, offset, end, self.place)
             }
@@ -162,7 +175,8 @@ macro_rules! framer {
 
 framer! {
     __sk_buff, Packet, Packet::find, skb: packet_rest, packet_rounds, packet_steps, packet_step, packet_lines,
-    packet_blanks, packet_body, packet_chunks, packet_look, packet_search, packet_frame, packet_frames, packet_resync
+    packet_blanks, packet_body, packet_chunks, packet_look, packet_search, packet_frame, packet_frames, packet_resync,
+    packet_small_chunk, packet_short_frame
 }
 
 functions! { __sk_buff, Packet::find;
