@@ -148,7 +148,7 @@ pub fn response_comes(http: &mut Http) {
         http.halves[RESPONSE as usize].flags &= !NOBODYS;
         return;
     }
-    let missed = volatile(&http.requests_follow) != follows::ALL && http.preexisting == 0;
+    let missed = has_missed(http, REQUEST) && http.preexisting == 0;
     let half = &mut http.halves[RESPONSE as usize];
     // Interim answers come before the one that counts.
     if half.flags & NOBODYS == 0 && (half.status >= 200 || half.status == SWITCHING) {
@@ -418,9 +418,17 @@ fn frames_lost(http: &mut Http, side: u32) {
 #[inline(always)]
 fn over_if_blind(http: &mut Http) {
     let (requests, responses) = (volatile(&http.requests_follow), volatile(&http.responses_follow));
-    if requests != follows::ALL && responses != follows::ALL && http.preexisting == 0 {
+    let both = requests != follows::ALL && responses != follows::ALL;
+    if both && http.preexisting == 0 {
         give_up(http, Cause::Unpaired as u8);
     }
+}
+
+/// Tells whether messages of the half may have passed unseen: it lost its place, or a segment of it could not be taken.
+#[inline(always)]
+fn has_missed(http: &Http, side: u32) -> bool {
+    let follows = if side & 1 == REQUEST { volatile(&http.requests_follow) } else { volatile(&http.responses_follow) };
+    follows != follows::ALL || volatile(&http.shortcut.missed[(side & 1) as usize]) != 0
 }
 
 /// Gives the connection up for bytes that are not HTTP/1.x. Where messages were before them, that is a loss.
@@ -497,6 +505,13 @@ pub fn connection_ends(http: &mut Http, outcome: Outcome, now_ns: u64) -> bool {
     let half = &mut http.halves[RESPONSE as usize];
     half.flags &= !NOBODYS;
     let stage = half.stage;
+    let followed = volatile(&http.over) == 0 && http.preexisting == 0;
+    if followed && has_missed(http, REQUEST) && has_missed(http, RESPONSE) {
+        // What is behind that is never seen now.
+        let outstanding = http.outstanding();
+        settle(http, outstanding, RESPONSE);
+        give_up(http, Cause::Unpaired as u8);
+    }
     if http.outstanding() == 0 || stage == Stage::Opaque as u8 || volatile(&http.over) != 0 {
         return false;
     }

@@ -137,7 +137,8 @@ pub fn segment<P: Packets>(packets: &P, side: u32, sequence: u32, length: u32, n
     order.long_way = order.next;
     let (next, waiting) = (order.next, order.waiting);
     let http = packets.http();
-    if volatile(&http.shortcut.missed[(side & 1) as usize]) != 0 {
+    // While segments wait behind it, what was missed is missing still.
+    if waiting == 0 && volatile(&http.shortcut.missed[(side & 1) as usize]) != 0 {
         set_volatile(&mut http.shortcut.missed[(side & 1) as usize], 0);
     }
     if side & 1 == RESPONSE && waiting == 0 {
