@@ -286,6 +286,10 @@ impl Context for Connection {
         goes_on
     }
 
+    fn first(&self, side: u32, offset: u32, end: u32) -> u32 {
+        steps::first(self, side, offset, end)
+    }
+
     fn small_chunk(&self, side: u32, filled: u32) -> u32 {
         body::small_chunk(self.http(), side, filled).into()
     }

@@ -427,7 +427,8 @@ fn over_if_blind(http: &mut Http) {
 /// Tells whether messages of the half may have passed unseen: it lost its place, or a segment of it could not be taken.
 #[inline(always)]
 fn has_missed(http: &Http, side: u32) -> bool {
-    let follows = if side & 1 == REQUEST { volatile(&http.requests_follow) } else { volatile(&http.responses_follow) };
+    let follows =
+        if side & 1 == REQUEST { volatile(&http.requests_follow) } else { volatile(&http.responses_follow) };
     follows != follows::ALL || volatile(&http.shortcut.missed[(side & 1) as usize]) != 0
 }
 

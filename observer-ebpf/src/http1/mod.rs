@@ -56,6 +56,8 @@ pub trait Context {
     fn search(&self, is_sse: u32) -> u32;
     /// [`websocket::frame`], likewise
     fn frame(&self, side: u32, offset: u32, end: u32) -> u32;
+    /// [`steps::first`]
+    fn first(&self, side: u32, offset: u32, end: u32) -> u32;
     /// [`body::small_chunk`]
     fn small_chunk(&self, side: u32, filled: u32) -> u32;
     /// [`websocket::short_frame`]

@@ -4,7 +4,6 @@
 use super::{
     Context, body, events, life_cycle, shortcut,
     state::{COUNTING_GUESS, EXPECTING, GUESSING, LOOKING, REQUEST, RESPONSE, Stage, TAIL},
-    steps,
 };
 use crate::{
     framer::{Framer, ahead},
@@ -37,9 +36,9 @@ impl<P: Packets> Framer for InOrder<'_, P> {
             body::segment_of_body(self.0.http());
         }
         // Nearly every segment takes one step.
-        let offset = steps::first(self.0, side, offset, end);
+        let offset = self.0.first(side, offset, end);
         if offset < end {
-            // By a call: its loop inside that of `order::segment` is what verifiers before Linux 6.2 need minutes for.
+            // Both by a call: inside the loop of `order::segment` a verifier follows their branches in each round.
             self.0.rest(side, offset, end);
         }
     }

@@ -47,7 +47,7 @@ macro_rules! functions {
 macro_rules! framer {
     ($context:ty, $found:ty, $find:path, $raw:ident: $rest:ident, $rounds:ident, $steps:ident, $step:ident, $lines:ident,
         $blanks:ident, $body:ident, $chunks:ident, $look:ident, $search:ident, $frame:ident, $frames:ident, $resync:ident,
-        $small_chunk:ident, $short_frame:ident) => {
+        $first:ident, $small_chunk:ident, $short_frame:ident) => {
         functions! { $context, $find;
             /// [`steps::rest`]
             fn $rest(found, side, offset, end) { steps::rest(&found, side, offset, end); 0 } else 0;
@@ -90,6 +90,8 @@ macro_rules! framer {
                 found.send_if_ready(side);
                 goes_on
             } else end;
+            /// [`steps::first`]
+            fn $first(found, side, offset, end) { steps::first(&found, side, offset, end) } else end;
             /// [`body::small_chunk`]
             fn $small_chunk(found, side, filled) { body::small_chunk(found.state(), side, filled).into() } else 0;
             /// [`websocket::short_frame`]
@@ -154,6 +156,10 @@ macro_rules! framer {
                 $frame(self.$raw, side, offset, end, self.place)
             }
             #[inline(always)]
+            fn first(&self, side: u32, offset: u32, end: u32) -> u32 {
+                $first(self.$raw, side, offset, end, self.place)
+            }
+
             fn small_chunk(&self, side: u32, filled: u32) -> u32 {
                 $small_chunk(self.$raw, side, filled, self.place)
             }
@@ -176,7 +182,7 @@ macro_rules! framer {
 framer! {
     __sk_buff, Packet, Packet::find, skb: packet_rest, packet_rounds, packet_steps, packet_step, packet_lines,
     packet_blanks, packet_body, packet_chunks, packet_look, packet_search, packet_frame, packet_frames, packet_resync,
-    packet_small_chunk, packet_short_frame
+    packet_first, packet_small_chunk, packet_short_frame
 }
 
 functions! { __sk_buff, Packet::find;

@@ -4,7 +4,7 @@
 use core::ptr;
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext as _, Global,
     bindings::{
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
         BPF_SOCK_OPS_STATE_CB_FLAG, BPF_SOCK_OPS_TCP_CONNECT_CB, bpf_sock_ops,
@@ -31,7 +31,7 @@ use crate::{
     count::add,
     flow::{self, early, make_connection},
     offsets::{
-        SOCK_ERR, SOCK_FLAGS, TCP_BYTES_RECEIVED, TCP_RCV_NXT, TCP_SND_NXT, TCP_TOTAL_RETRANS, member,
+        ABSENT, SOCK_ERR, SOCK_FLAGS, TCP_BYTES_RECEIVED, TCP_RCV_NXT, TCP_SND_NXT, TCP_TOTAL_RETRANS, member,
     },
     peers,
     storage::{self, connection, target},
@@ -197,28 +197,49 @@ fn socket_state(ctx: BtfTracePointContext) -> i32 {
 /// What the kernel knows of a connection at its end; `None` where this kernel does not tell.
 pub(super) struct End {
     error: u32,
-    sent: Option<u32>,
-    /// The number that is expected next, bytes counted, and whether the peer's FIN was taken.
-    received: Option<(u32, u64, bool)>,
-    retransmitted: Option<u32>,
+    /// The number that is sent next.
+    next_sent: u32,
+    /// The number that is expected next.
+    next_received: u32,
+    retransmitted: u32,
+    /// Bytes received, as TCP counts them.
+    received: u64,
+    /// Whether the peer's FIN was taken.
+    fin: bool,
+    knows_sent: bool,
+    knows_received: bool,
 }
 
 impl End {
-    const UNKNOWN: Self = Self { error: 0, sent: None, received: None, retransmitted: None };
+    /// No options: what one does not hold is on the stack unset, and LLVM loads it before it asks whether it is there, which
+    /// kernels before 6.3 refuse ("invalid read from stack", on 6.1).
+    const UNKNOWN: Self = Self {
+        error: 0,
+        next_sent: 0,
+        next_received: 0,
+        retransmitted: 0,
+        received: 0,
+        fin: false,
+        knows_sent: false,
+        knows_received: false,
+    };
 
     /// Payload bytes sent and received, each once.
     #[inline(always)]
     pub(super) fn bytes(&self, connection: &Connection) -> (u64, u64) {
-        let sent = self.sent.map_or(connection.sent, |next| connection.sent_up_to(next));
-        let received =
-            self.received.map_or(0, |(next, total, fin)| connection.received_up_to(next, total, fin));
+        let sent = if self.knows_sent { connection.sent_up_to(self.next_sent) } else { connection.sent };
+        let received = if self.knows_received {
+            connection.received_up_to(self.next_received, self.received, self.fin)
+        } else {
+            0
+        };
         (sent, received)
     }
 
     /// Segments sent again since the agent looks.
     #[inline(always)]
     pub(super) fn retransmitted(&self, connection: &Connection) -> u32 {
-        self.retransmitted.unwrap_or(0).wrapping_sub(connection.retransmitted_base)
+        self.retransmitted.wrapping_sub(connection.retransmitted_base)
     }
 }
 
@@ -236,19 +257,16 @@ pub(super) unsafe fn end_of(socket: *mut c_void) -> End {
         if tcp.is_null() {
             return End::UNKNOWN;
         }
-        let received = match (
-            member(tcp, &TCP_RCV_NXT),
-            member(tcp, &TCP_BYTES_RECEIVED),
-            member::<u64>(tcp, &SOCK_FLAGS),
-        ) {
-            (Some(next), Some(total), Some(flags)) => Some((next, total, flags & SOCK_DONE != 0)),
-            _ => None,
-        };
+        let is_known = |offset: &Global<u32>| offset.load() != ABSENT;
         End {
             error: member(tcp, &SOCK_ERR).unwrap_or(0),
-            sent: member(tcp, &TCP_SND_NXT),
-            received,
-            retransmitted: member(tcp, &TCP_TOTAL_RETRANS),
+            next_sent: member(tcp, &TCP_SND_NXT).unwrap_or(0),
+            next_received: member(tcp, &TCP_RCV_NXT).unwrap_or(0),
+            retransmitted: member(tcp, &TCP_TOTAL_RETRANS).unwrap_or(0),
+            received: member(tcp, &TCP_BYTES_RECEIVED).unwrap_or(0),
+            fin: member::<u64>(tcp, &SOCK_FLAGS).unwrap_or(0) & SOCK_DONE != 0,
+            knows_sent: is_known(&TCP_SND_NXT),
+            knows_received: is_known(&TCP_RCV_NXT) && is_known(&TCP_BYTES_RECEIVED) && is_known(&SOCK_FLAGS),
         }
     }
 }
