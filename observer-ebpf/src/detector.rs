@@ -27,15 +27,15 @@ pub enum Verdict {
     Dns = 5,
     /// HTTP/2 with prior knowledge (RFC 9113 section 3.4).
     Http2 = 6,
-    /// A line of HAProxy's PROXY protocol, version 1; what it carries begins behind it.
+    /// A line of `HAProxy`'s PROXY protocol, version 1; what it carries begins behind it.
     ProxyLine = 7,
-    /// A header of HAProxy's PROXY protocol, version 2; what it carries begins behind it.
+    /// A header of `HAProxy`'s PROXY protocol, version 2; what it carries begins behind it.
     ProxyHeader = 8,
     /// None that is known here.
     Unknown = 9,
 }
 
-/// `CRLF CRLF NUL CRLF "QUIT" LF`, of HAProxy's proxy-protocol.txt, section 2.2.
+/// `CRLF CRLF NUL CRLF "QUIT" LF`, of `HAProxy`'s proxy-protocol.txt, section 2.2.
 const PROXY_SIGNATURE: [u64; 2] =
     [u64::from_le_bytes(*b"\r\n\r\n\0\r\nQ"), u64::from_le_bytes(*b"UIT\n\0\0\0\0")];
 /// Bytes of the signature.
@@ -155,7 +155,7 @@ const fn dns(start: [u64; START / 8], available: u32) -> Verdict {
 fn blank_line(start: [u64; START / 8], available: u32) -> Verdict {
     let mask = |bytes: u32| if bytes >= 8 { u64::MAX } else { (1_u64 << (bytes * 8)) - 1 };
     let head = if available < 8 { available } else { 8 };
-    let rest = if available < 8 { 0 } else { available - 8 };
+    let rest = available.saturating_sub(8);
     let rest = if rest > PROXY_SIGNATURE_BYTES - 8 { PROXY_SIGNATURE_BYTES - 8 } else { rest };
     let is_proxy = (start[0] ^ PROXY_SIGNATURE[0]) & mask(head) == 0
         && (start[1] ^ PROXY_SIGNATURE[1]) & mask(rest) == 0;

@@ -305,16 +305,16 @@ pub fn small_chunk(http: &mut Http, side: u32, filled: u32) -> bool {
     let position = volatile(&half.cursor);
     let word = half.word(position);
     let (high, low) = (digit(word as u8), digit((word >> 8) as u8));
-    let (size, line) = if word >> 8 & 0xffff == LINE_BREAK { (high, 3) } else { (high << 4 | low, 4) };
-    if high > 15 || (line == 4 && (low > 15 || word >> 16 & 0xffff != LINE_BREAK)) || size == 0 {
+    let (data, line) = if word >> 8 & 0xffff == LINE_BREAK { (high, 3) } else { (high << 4 | low, 4) };
+    if high > 15 || (line == 4 && (low > 15 || word >> 16 & 0xffff != LINE_BREAK)) || data == 0 {
         return false;
     }
-    let behind = position.wrapping_add(line + size);
+    let behind = position.wrapping_add(line + data);
     if behind.wrapping_add(2) > filled || half.word(behind) & 0xffff != LINE_BREAK {
         return false;
     }
     set_volatile(&mut half.cursor, behind.wrapping_add(2));
-    count_bytes(http, side, u64::from(size));
+    count_bytes(http, side, u64::from(data));
     if side & 1 == RESPONSE {
         events::happened(http);
     }

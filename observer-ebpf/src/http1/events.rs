@@ -246,7 +246,7 @@ pub const fn field_behind(last: u16) -> u8 {
     let (before, byte) = ((last & 0xff) as u8, (last >> 8) as u8);
     match (before, byte) {
         (b'\n', b'\n' | b'\r') | (b'\r', b'\r') => field::EVENT,
-        (b'\r', b'\n') | (_, b'\n') => field::LINE,
+        (_, b'\n') => field::LINE,
         (_, b'\r') => field::LINE_AFTER_RETURN,
         _ => field::IN_DATA,
     }
