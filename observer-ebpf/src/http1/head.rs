@@ -31,9 +31,9 @@ fn read_lines<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> bool
     }
     if fill(half, context, offset, end, LOAD).is_none() {
         if side & 1 == REQUEST {
-            life_cycle::request_lost(context.http())
+            life_cycle::request_lost(context.http());
         } else {
-            life_cycle::response_lost(context.http())
+            life_cycle::response_lost(context.http());
         }
         return false;
     }

@@ -21,9 +21,9 @@ pub(super) fn head_ended(http: &mut Http, side: u32) {
     let head = half.head;
     if head & BAD != 0 || (head & LENGTH != 0 && head & (CHUNKED | CODED) != 0) {
         if side & 1 == REQUEST {
-            life_cycle::request_is_ambiguous(http)
+            life_cycle::request_is_ambiguous(http);
         } else {
-            life_cycle::response_lost(http)
+            life_cycle::response_lost(http);
         }
         return;
     }
