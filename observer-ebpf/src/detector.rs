@@ -9,7 +9,7 @@ use crate::http1::{
 /// The first bytes that are looked at.
 pub const START: usize = TEXT_BYTES;
 
-/// What the first bytes of a connection's client tell.
+/// Tells what the first bytes of a connection's client say it speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Verdict {

@@ -143,7 +143,7 @@ impl Connection {
             Record::Exchange(exchange) => Some(*exchange),
             Record::Ahead(_) => None,
         });
-        exchanges.flat_map(super::records::exchange::Exchange::and_unanswered).collect()
+        exchanges.flat_map(Exchange::and_unanswered).collect()
     }
 
     /// How many exchanges were lost.

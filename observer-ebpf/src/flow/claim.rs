@@ -2,7 +2,7 @@
 //! A sender on the same host that moves to another CPU has its packets received on both, and they may run at once.
 
 use crate::{
-    framer::{REQUEST, RESPONSE},
+    framer::RESPONSE,
     http1::{
         life_cycle,
         state::{Half, Http},
@@ -10,7 +10,7 @@ use crate::{
     volatile::{set_volatile, volatile},
 };
 
-/// Where a CPU marks that it has the half that is received: on a line that is written with the half's segments anyway.
+/// Finds the place where a CPU marks that it has the half that is received: on a line that is written with the half's segments anyway.
 #[inline(always)]
 pub fn mark(http: &mut Http, side: u32) -> &mut u8 {
     if side & 1 == RESPONSE { &mut http.response_claim } else { &mut http.request_claim }
@@ -22,7 +22,7 @@ pub fn mark(http: &mut Http, side: u32) -> &mut u8 {
 pub fn check(http: &mut Http, side: u32, now_ns: u64) {
     let half: &Half = &http.halves[(side & 1) as usize];
     if volatile(&half.now_ns) != now_ns {
-        if side & 1 == REQUEST { life_cycle::request_lost(http) } else { life_cycle::response_lost(http) }
+        life_cycle::lost(http, side);
     }
 }
 
@@ -36,6 +36,7 @@ pub fn missed(http: &mut Http, side: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framer::REQUEST;
     use crate::http1::state::Stage;
 
     #[test]

@@ -142,7 +142,7 @@ pub mod state {
     pub const CLOSING: u32 = 11;
 }
 
-/// Whether a connection in this TCP state has been opened and not yet closed on both sides.
+/// Tells whether a connection in this TCP state has been opened and not yet closed on both sides.
 #[inline(always)]
 pub const fn is_open(tcp_state: u32) -> bool {
     matches!(

@@ -1,4 +1,4 @@
-//! What the storage of a socket holds while the HTTP of its connection is followed: the framer's state, and TCP's order.
+//! The value that a socket's storage holds while the HTTP of its connection is followed: the framer's state, and TCP's order.
 //! Made once the first bytes have told that it is HTTP, and deleted when that is over.
 
 use super::connection::Connection;

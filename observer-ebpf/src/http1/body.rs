@@ -126,7 +126,7 @@ pub fn chunk_size<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> 
     let half = &mut http.halves[(side & 1) as usize];
     let carried = half.carried & 0xff;
     let Some(filled) = fill(half, context, offset, end, SIZE_LOAD) else {
-        lost(context.http(), side);
+        life_cycle::lost(context.http(), side);
         return end;
     };
     let goes_on = offset.wrapping_add(filled.wrapping_sub(DATA + carried));
@@ -183,11 +183,6 @@ fn malformed(http: &mut Http, side: u32) {
     if side & 1 == REQUEST { life_cycle::request_lost(http) } else { life_cycle::response_broke(http) }
 }
 
-#[inline(always)]
-fn lost(http: &mut Http, side: u32) {
-    if side & 1 == REQUEST { life_cycle::request_lost(http) } else { life_cycle::response_lost(http) }
-}
-
 /// Looks at bytes of the body at hand, of which it is not known yet whether they are an event, or how they end; where framing
 /// goes on.
 #[inline(always)]
@@ -209,7 +204,7 @@ pub fn look<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 {
     }
     half.carried = 0;
     let Some(filled) = fill(half, context, offset, offset.wrapping_add(piece), LOAD) else {
-        lost(context.http(), side);
+        life_cycle::lost(context.http(), side);
         return end;
     };
     if half.flags & ADOPTING != 0 {

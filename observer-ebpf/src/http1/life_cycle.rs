@@ -327,6 +327,12 @@ pub fn exchange_sent(http: &mut Http) {
     set_volatile(&mut http.responses, responses);
 }
 
+/// Loses the place in the half.
+#[inline(always)]
+pub fn lost(http: &mut Http, side: u32) {
+    if side & 1 == REQUEST { request_lost(http) } else { response_lost(http) }
+}
+
 /// Loses the place among the requests. Those that began are answered all the same; the next one that is found may be taken
 /// up where none could be hidden before it.
 #[inline(always)]

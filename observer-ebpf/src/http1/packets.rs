@@ -3,7 +3,7 @@
 
 use super::{
     Context, body, events, life_cycle, shortcut,
-    state::{COUNTING_GUESS, EXPECTING, GUESSING, LOOKING, REQUEST, RESPONSE, Stage, TAIL},
+    state::{COUNTING_GUESS, EXPECTING, GUESSING, LOOKING, RESPONSE, Stage, TAIL},
 };
 use crate::{
     framer::{Framer, ahead},
@@ -66,7 +66,7 @@ impl<P: Packets> Framer for InOrder<'_, P> {
     #[inline(always)]
     fn lose(&self, side: u32) {
         let http = self.0.http();
-        if side & 1 == REQUEST { life_cycle::request_lost(http) } else { life_cycle::response_lost(http) }
+        life_cycle::lost(http, side);
     }
 
     #[inline(always)]

@@ -42,7 +42,7 @@ pub fn rest<C: Context>(context: &C, side: u32, offset: u32, end: u32) {
     }
     if offset < end {
         let http = context.http();
-        if side & 1 == REQUEST { life_cycle::request_lost(http) } else { life_cycle::response_lost(http) }
+        life_cycle::lost(http, side);
     }
 }
 

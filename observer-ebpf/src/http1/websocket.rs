@@ -30,7 +30,7 @@ pub fn frame<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 {
     let half = &mut http.halves[(side & 1) as usize];
     let carried = half.carried & 0xff;
     let Some(filled) = fill(half, context, offset, end, FRAME_LOAD) else {
-        lost(context.http(), side);
+        life_cycle::lost(context.http(), side);
         return end;
     };
     let present = filled - DATA;
@@ -59,7 +59,7 @@ pub fn frame<C: Context>(context: &C, side: u32, offset: u32, end: u32) -> u32 {
         || (is_control && (short > 125 || kind & FIN == 0))
         || extended >> 63 != 0
     {
-        lost(http, side);
+        life_cycle::lost(http, side);
         return end;
     }
     half.frame = kind & (FIN | 15);
@@ -135,11 +135,6 @@ pub fn short_frame(http: &mut Http, side: u32, filled: u32) -> bool {
         http.exchange.received += 1;
     }
     true
-}
-
-#[inline(always)]
-fn lost(http: &mut Http, side: u32) {
-    if side & 1 == REQUEST { life_cycle::request_lost(http) } else { life_cycle::response_lost(http) }
 }
 
 /// Ends a frame: with its last one a message ends, and with both sides' close frames the exchange.

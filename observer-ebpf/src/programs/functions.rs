@@ -159,15 +159,15 @@ macro_rules! framer {
             fn first(&self, side: u32, offset: u32, end: u32) -> u32 {
                 $first(self.$raw, side, offset, end, self.place)
             }
-
+            #[inline(always)]
             fn small_chunk(&self, side: u32, filled: u32) -> u32 {
                 $small_chunk(self.$raw, side, filled, self.place)
             }
-
+            #[inline(always)]
             fn short_frame(&self, side: u32, filled: u32) -> u32 {
                 $short_frame(self.$raw, side, filled, self.place)
             }
-
+            #[inline(always)]
             fn frames(&self, side: u32, offset: u32, end: u32) -> u32 {
                 $frames(self.$raw, side, offset, end, self.place)
             }
