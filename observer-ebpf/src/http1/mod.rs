@@ -36,8 +36,6 @@ pub trait Context {
     fn load(&self, offset: u32, half: &mut Half, position: u32, length: u32) -> bool;
     /// [`steps::rest`]
     fn rest(&self, side: u32, offset: u32, end: u32);
-    /// [`steps::rounds`]
-    fn rounds(&self, side: u32, offset: u32, end: u32) -> u32;
     /// [`steps::steps`]
     fn steps(&self, side: u32, offset: u32, end: u32) -> u32;
     /// [`steps::step`]

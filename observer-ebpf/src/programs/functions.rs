@@ -45,14 +45,12 @@ macro_rules! functions {
 /// Makes the framer's functions for one context, under the names that are given for it, and the trait that calls them. State is
 /// found by the context's own way; `$found` has `state`, `load_bytes`, `send_if_ready`, `context` and `place`.
 macro_rules! framer {
-    ($context:ty, $found:ty, $find:path, $raw:ident: $rest:ident, $rounds:ident, $steps:ident, $step:ident, $lines:ident,
+    ($context:ty, $found:ty, $find:path, $raw:ident: $rest:ident, $steps:ident, $step:ident, $lines:ident,
         $blanks:ident, $body:ident, $chunks:ident, $look:ident, $search:ident, $frame:ident, $frames:ident, $resync:ident,
         $first:ident, $small_chunk:ident, $short_frame:ident) => {
         functions! { $context, $find;
             /// [`steps::rest`]
             fn $rest(found, side, offset, end) { steps::rest(&found, side, offset, end); 0 } else 0;
-            /// [`steps::rounds`]
-            fn $rounds(found, side, offset, end) { steps::rounds(&found, side, offset, end) } else end;
             /// [`steps::steps`]
             fn $steps(found, side, offset, end) { steps::steps(&found, side, offset, end) } else end;
             /// [`steps::step`]
@@ -116,10 +114,6 @@ macro_rules! framer {
                 $rest(self.$raw, side, offset, end, self.place);
             }
             #[inline(always)]
-            fn rounds(&self, side: u32, offset: u32, end: u32) -> u32 {
-                $rounds(self.$raw, side, offset, end, self.place)
-            }
-            #[inline(always)]
             fn steps(&self, side: u32, offset: u32, end: u32) -> u32 {
                 $steps(self.$raw, side, offset, end, self.place)
             }
@@ -180,7 +174,7 @@ macro_rules! framer {
 }
 
 framer! {
-    __sk_buff, Packet, Packet::find, skb: packet_rest, packet_rounds, packet_steps, packet_step, packet_lines,
+    __sk_buff, Packet, Packet::find, skb: packet_rest, packet_steps, packet_step, packet_lines,
     packet_blanks, packet_body, packet_chunks, packet_look, packet_search, packet_frame, packet_frames, packet_resync,
     packet_first, packet_small_chunk, packet_short_frame
 }
