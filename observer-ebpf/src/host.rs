@@ -2,6 +2,7 @@
 //! Steps, order and shortcuts are the kernel half's; only where bytes come from and where records go differs.
 
 use core::cell::{Ref, RefCell, UnsafeCell};
+use std::collections::BTreeMap;
 
 use crate::{
     flow::Followed,
@@ -146,6 +147,19 @@ impl Connection {
         exchanges.flat_map(Exchange::and_unanswered).collect()
     }
 
+    /// The exchanges as [`Self::exchanges`] has them, each with what was sent ahead of it where its request was.
+    pub fn joined(&self) -> Vec<(Exchange, Option<RequestAhead>)> {
+        // What goes again, now that its bytes are known, is behind what went first.
+        let ahead: BTreeMap<u32, RequestAhead> = (self.records().iter())
+            .filter_map(|record| match record {
+                Record::Ahead(request) => Some((request.index, *request)),
+                Record::Exchange(_) => None,
+            })
+            .collect();
+        let with_request = |exchange: Exchange| (exchange, ahead.get(&exchange.index).copied());
+        self.exchanges().into_iter().map(with_request).collect()
+    }
+
     /// How many exchanges were lost.
     pub fn lost(&self) -> u32 {
         *self.lost.borrow()
@@ -236,10 +250,6 @@ impl Context for Connection {
 
     fn rest(&self, side: u32, offset: u32, end: u32) {
         steps::rest(self, side, offset, end);
-    }
-
-    fn rounds(&self, side: u32, offset: u32, end: u32) -> u32 {
-        steps::rounds(self, side, offset, end)
     }
 
     fn steps(&self, side: u32, offset: u32, end: u32) -> u32 {

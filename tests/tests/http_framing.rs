@@ -1,12 +1,12 @@
 //! The same shapes that `http_shapes` and `http_unknown` send over sockets, given to the framer itself, segment by
 //! segment: what it must make of them is the same, however they are cut into segments. Needs neither root nor kernel.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use fastrand::Rng;
 use observer_ebpf::{
-    host::{Connection, Record, path},
+    host::{Connection, path},
     records::exchange::{Exchange, METHODS, Outcome},
 };
 use tests::http::{
@@ -67,16 +67,7 @@ fn status(exchange: &Exchange) -> u16 {
 /// The ledger of what the framer sent. Numbers at the end of a path are a route, as the agent's general rule has it.
 fn ledger(connection: &Connection) -> Ledger {
     let mut ledger = Ledger::default();
-    let mut ahead = BTreeMap::new();
-    for record in &*connection.records() {
-        let exchange = match record {
-            Record::Ahead(request) => {
-                ahead.insert(request.index, *request);
-                continue;
-            }
-            Record::Exchange(exchange) => exchange,
-        };
-        let request = ahead.remove(&exchange.index);
+    for (exchange, request) in connection.joined() {
         let (method, path) = match &request {
             Some(request) => (request.method, path(&request.path, request.path_length)),
             None => (exchange.method, path(&exchange.path, exchange.path_length)),
@@ -88,7 +79,7 @@ fn ledger(connection: &Connection) -> Ledger {
             _ => path,
         };
         let received = exchange.response_bytes;
-        ledger.expect(METHODS[usize::from(method)], &route, status(exchange), 1, sent, received);
+        ledger.expect(METHODS[usize::from(method)], &route, status(&exchange), 1, sent, received);
     }
     ledger
 }

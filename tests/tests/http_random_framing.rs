@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use anyhow::{Result, ensure};
 use fastrand::Rng;
 use observer_ebpf::{
-    host::{Connection, Record, path},
+    host::{Connection, path},
     records::exchange::{Body, Exchange, METHODS, Outcome},
 };
 use tests::random::{
@@ -177,23 +177,12 @@ fn route(path: &str, status: u16) -> String {
 /// What the agent makes of records.
 fn tally(connection: &Connection) -> Tally {
     let mut tally = Tally::default();
-    let mut ahead = BTreeMap::new();
-    for record in &*connection.records() {
-        let exchange = match record {
-            Record::Ahead(request) => {
-                ahead.insert(request.index, *request);
-                continue;
-            }
-            Record::Exchange(exchange) => exchange,
+    for (exchange, request) in connection.joined() {
+        let (method, path) = match request {
+            Some(request) => (request.method, path(&request.path, request.path_length)),
+            None => (exchange.method, path(&exchange.path, exchange.path_length)),
         };
-        // Those behind one that ended with its connection have no record of their own.
-        for exchange in exchange.and_unanswered() {
-            let (method, path) = match ahead.remove(&exchange.index) {
-                Some(request) => (request.method, path(&request.path, request.path_length)),
-                None => (exchange.method, path(&exchange.path, exchange.path_length)),
-            };
-            enter(&mut tally, &exchange, METHODS[usize::from(method)], &path);
-        }
+        enter(&mut tally, &exchange, METHODS[usize::from(method)], &path);
     }
     tally
 }

@@ -117,7 +117,7 @@ impl State {
         match record {
             Record::Ahead(request) => self.ahead.put(request),
             Record::Exchange(exchange) => {
-                exchange.and_unanswered().for_each(|exchange| self.ended(&exchange))
+                exchange.and_unanswered().for_each(|exchange| self.ended(&exchange));
             }
         }
     }

@@ -50,7 +50,7 @@ impl Walk {
     /// nothing twice in one walk.
     ///
     /// The kernel resumes behind a full buffer by position in a list that changes meanwhile (`bpf_sk_storage_map_seq_find_next`,
-    /// net/core/bpf_sk_storage.c), so a pass that takes several reads may leave values out. The next pass reports those alone, and
+    /// `net/core/bpf_sk_storage.c`), so a pass that takes several reads may leave values out. The next pass reports those alone, and
     /// one that fits a single read is not cut.
     pub(super) fn each<T: aya::Pod>(&self, mut visit: impl FnMut(&T)) -> anyhow::Result<()> {
         let Some(link) = &self.0 else { return Ok(()) };

@@ -2,12 +2,14 @@
 //! All corners of a list are played at once; then the metrics must tell exactly what was expected of all of them.
 
 use std::{
+    fs,
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream},
     path::Path,
     thread,
 };
 
 use anyhow::{Context, Result, anyhow};
+use tempfile::TempDir;
 
 use super::{
     actor::{self, Actor, Manner, Order, Ordered},
@@ -84,6 +86,19 @@ impl Stage {
         Self::with(place, |target| {
             let target = format!("{target},app=generic");
             Agent::start(["--docker-socket", "", "--target", &target])
+        })
+    }
+
+    /// On loopback, with an agent that has room for all corners at once: each has routes of its own, more than one target may have
+    /// series for by default.
+    pub fn with_room_for_all() -> Result<Self> {
+        const CONFIGURATION: &str = "[limits]\nroutes = 2000\nseries = 100000\n[docker]\nsocket = \"\"\n";
+        let folder = TempDir::new().context("cannot make a folder")?;
+        let file = folder.path().join("observer.toml");
+        fs::write(&file, CONFIGURATION).context("cannot write a configuration")?;
+        Self::with(Place::Loopback, |target| {
+            let file = file.display().to_string();
+            Agent::start(["--config", &file, "--target", &format!("{target},app=generic")])
         })
     }
 

@@ -15,7 +15,7 @@ use tests::{
         actor::{Manner, Order},
         case::{Case, Role},
         expected::Expected,
-        said::{CHUNKED, answered, get, posted},
+        said::{answered, get, posted},
         stage::{Held, Place, Stage},
     },
     http::dialog::{Dialog, Side::Client},

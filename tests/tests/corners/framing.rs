@@ -1,25 +1,18 @@
 //! Bytes and their order alone, on loopback: every list of `tests::corners::cases`, all of a list at once.
 //! The emulated kernels play the same ones.
 
-use std::{
-    fs,
-    net::{Ipv6Addr, SocketAddr},
-};
+use std::net::{Ipv6Addr, SocketAddr};
 
 use anyhow::Result;
-use tempfile::TempDir;
-use tests::{
-    agent::Agent,
-    corners::{
-        actor::Manner,
-        case::Role,
-        cases::{
-            ambiguous, continued, events, fields, floods, half_close, pipelines, tunnels, types, unasked,
-            websockets,
-        },
-        room::Room,
-        stage::{Place, Stage, check},
+use tests::corners::{
+    actor::Manner,
+    case::Role,
+    cases::{
+        ambiguous, continued, events, fields, floods, half_close, pipelines, tunnels, types, unasked,
+        websockets,
     },
+    room::Room,
+    stage::{Place, Stage, check},
 };
 
 #[test]
@@ -95,14 +88,7 @@ fn what_passes_in_a_tunnel_is_no_request() -> Result<()> {
 
 #[test]
 fn everything_at_once_is_the_same() -> Result<()> {
-    // More routes than one target may have series for by default.
-    let folder = TempDir::new()?;
-    let file = folder.path().join("observer.toml");
-    fs::write(&file, "[limits]\nseries = 100000\n[docker]\nsocket = \"\"\n")?;
-    let stage = Stage::with(Place::Loopback, |target| {
-        let file = file.display().to_string();
-        Agent::start(["--config", &file, "--target", &format!("{target},app=generic")])
-    })?;
+    let stage = Stage::with_room_for_all()?;
     let cases = [fields::all(), continued::all(), events::all(), types::all(), unasked::all()].concat();
     stage.play(cases, Manner::Usual)?.wait(stage.agent())?;
     stage.end()

@@ -301,7 +301,7 @@ fn answers_to_requests_that_were_missed_are_each_a_loss() {
     };
     let answer = |number: usize| match number % 3 {
         0 => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned(),
-        1 if number % 2 == 0 => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned(),
+        1 if number.is_multiple_of(2) => "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_owned(),
         1 => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(),
         _ => "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned(),
     };
