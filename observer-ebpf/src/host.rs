@@ -8,7 +8,7 @@ use crate::{
     flow::Followed,
     framer::{REQUEST, RESPONSE},
     http1::{
-        Context, body, events, fields, head, life_cycle,
+        Context, body, events, fields, first_line, head, life_cycle,
         packets::{self, InOrder, Packets},
         resync, shortcut,
         state::{Half, Http, OVER, SEND_AHEAD, SEND_EXCHANGE},
@@ -298,6 +298,10 @@ impl Context for Connection {
 
     fn first(&self, side: u32, offset: u32, end: u32) -> u32 {
         steps::first(self, side, offset, end)
+    }
+
+    fn first_line(&self, side: u32, end: u32) -> u32 {
+        first_line::first_line(self.http(), side, end)
     }
 
     fn small_chunk(&self, side: u32, filled: u32) -> u32 {

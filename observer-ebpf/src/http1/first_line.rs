@@ -14,15 +14,16 @@ use crate::{
 };
 
 /// Of a first line: it is that of a message.
-pub(super) const MESSAGE: u32 = 0;
+pub const MESSAGE: u32 = 0;
 /// Of a first line: nothing behind it is followed any more.
-pub(super) const STOPS: u32 = 1;
+pub const STOPS: u32 = 1;
 /// Of a first line: it is not of HTTP/1.x.
-pub(super) const FOREIGN: u32 = 2;
+pub const FOREIGN: u32 = 2;
 
-/// Reads the first line, which ends at `end`: [`MESSAGE`], [`STOPS`] or [`FOREIGN`].
+/// Reads the first line, which ends at `end`: [`MESSAGE`], [`STOPS`] or [`FOREIGN`]. By a call: a verifier need not follow the
+/// rest of a head once for each way that a line may be wrong.
 #[inline(always)]
-pub(super) fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
+pub fn first_line(http: &mut Http, side: u32, end: u32) -> u32 {
     if side & 1 == REQUEST { request_line(http, end) } else { status_line(http, end) }
 }
 

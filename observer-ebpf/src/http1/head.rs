@@ -4,7 +4,7 @@
 use super::{
     Context, body,
     fields::{self, is_blank},
-    first_line::{FOREIGN, MESSAGE, first_line},
+    first_line::{FOREIGN, MESSAGE},
     length, life_cycle,
     load::fill,
     names::FIELDS,
@@ -130,7 +130,7 @@ fn start<C: Context>(context: &C, side: u32, cut: bool) -> bool {
     if end_of_first == 0 {
         return true;
     }
-    let read = first_line(context.http(), side, end_of_first);
+    let read = context.first_line(side, end_of_first);
     let http = context.http();
     let half = &mut http.halves[(side & 1) as usize];
     if read == MESSAGE {

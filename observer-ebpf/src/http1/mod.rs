@@ -5,7 +5,7 @@ mod adoption;
 pub mod body;
 pub mod events;
 pub mod fields;
-mod first_line;
+pub mod first_line;
 pub mod head;
 mod length;
 pub mod life_cycle;
@@ -42,6 +42,8 @@ pub trait Context {
     fn step(&self, side: u32, offset: u32, end: u32) -> u32;
     /// [`head::lines`], and sends what that left to send
     fn lines(&self, side: u32, offset: u32, end: u32) -> u32;
+    /// [`first_line::first_line`]
+    fn first_line(&self, side: u32, end: u32) -> u32;
     /// [`fields::blanks`]
     fn blanks(&self, side: u32);
     /// [`body::body`], likewise

@@ -6,7 +6,7 @@ use observer_ebpf::{
     flow::claim as claims,
     framer::{REQUEST, RESPONSE},
     http1::{
-        Context, body, events, fields, head, life_cycle,
+        Context, body, events, fields, first_line, head, life_cycle,
         packets::{self, InOrder, Packets},
         resync, shortcut,
         state::{Half, Http},
@@ -47,7 +47,7 @@ macro_rules! functions {
 macro_rules! framer {
     ($context:ty, $found:ty, $find:path, $raw:ident: $rest:ident, $steps:ident, $step:ident, $lines:ident,
         $blanks:ident, $body:ident, $chunks:ident, $look:ident, $search:ident, $frame:ident, $frames:ident, $resync:ident,
-        $first:ident, $small_chunk:ident, $short_frame:ident) => {
+        $first:ident, $small_chunk:ident, $short_frame:ident, $first_line:ident) => {
         functions! { $context, $find;
             /// [`steps::rest`]
             fn $rest(found, side, offset, end) { steps::rest(&found, side, offset, end); 0 } else 0;
@@ -61,6 +61,8 @@ macro_rules! framer {
                 found.send_if_ready(side);
                 goes_on
             } else end;
+            /// [`first_line::first_line`]
+            fn $first_line(found, side, end) { first_line::first_line(found.state(), side, end) } else first_line::STOPS;
             /// [`fields::blanks`]
             fn $blanks(found, side) {
                 fields::blanks(&mut found.state().halves[(side & 1) as usize]);
@@ -126,6 +128,10 @@ macro_rules! framer {
                 $lines(self.$raw, side, offset, end, self.place)
             }
             #[inline(always)]
+            fn first_line(&self, side: u32, end: u32) -> u32 {
+                $first_line(self.$raw, side, end, self.place)
+            }
+            #[inline(always)]
             fn blanks(&self, side: u32) {
                 $blanks(self.$raw, side, self.place);
             }
@@ -176,7 +182,7 @@ macro_rules! framer {
 framer! {
     __sk_buff, Packet, Packet::find, skb: packet_rest, packet_steps, packet_step, packet_lines,
     packet_blanks, packet_body, packet_chunks, packet_look, packet_search, packet_frame, packet_frames, packet_resync,
-    packet_first, packet_small_chunk, packet_short_frame
+    packet_first, packet_small_chunk, packet_short_frame, packet_first_line
 }
 
 functions! { __sk_buff, Packet::find;
