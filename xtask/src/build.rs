@@ -5,7 +5,7 @@ use std::{env::consts::ARCH, path::PathBuf, process::Command};
 
 use anyhow::{Result, bail};
 
-use crate::{step, toolchain::Toolchain, workspace};
+use crate::{stack, step, toolchain::Toolchain, workspace};
 
 /// The target of the kernel object; every architecture that is supported is little-endian.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
@@ -37,9 +37,11 @@ pub(crate) fn build(toolchain: &Toolchain, packages: &[&str]) -> Result<PathBuf>
     Ok(workspace::agent())
 }
 
-/// Builds the kernel object; returns its path.
+/// Builds the kernel object, and sees that its programs have room on the stack; returns its path.
 pub(crate) fn kernel_object(toolchain: &Toolchain) -> Result<PathBuf> {
-    object(toolchain, "building the kernel object", KERNEL_HALF)
+    let object = object(toolchain, "building the kernel object", KERNEL_HALF)?;
+    stack::check(&object)?;
+    Ok(object)
 }
 
 /// Builds the object with the programs that do nothing; returns its path.

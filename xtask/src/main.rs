@@ -22,6 +22,7 @@ mod random;
 mod run;
 mod setup;
 mod soak;
+mod stack;
 mod step;
 mod test;
 mod toolchain;
