@@ -20,13 +20,17 @@ const BESIDES: u64 = 60 << 20;
 /// With less memory than that, this part of it is for connections.
 const LEAST_PART: u64 = 16;
 
+/// More connections than any machine has, where nothing limits them. Half of what the kernel half's signed count can be: counting
+/// again what is there misses a connection that begins meanwhile, and its end then gives back a place that was never taken.
+const UNLIMITED: u64 = (i64::MAX / 2).cast_unsigned();
+
 /// How many connections' HTTP may be followed at once: `configured`, or by the memory limit where that is 0.
 pub(super) fn followed_connections(configured: u32, limit: Option<u64>) -> u64 {
     match (configured, limit) {
         (0, Some(limit)) => {
             limit.saturating_sub(BESIDES).max(limit / LEAST_PART) / kernel::bytes_of_connection()
         }
-        (0, None) => i64::MAX.cast_unsigned(),
+        (0, None) => UNLIMITED,
         (configured, _) => configured.into(),
     }
 }
@@ -68,7 +72,13 @@ mod tests {
         assert_eq!(followed_connections(0, Some(256 << 20)), (196 << 20) / each);
         assert_eq!(followed_connections(0, Some(32 << 20)), (2 << 20) / each);
         assert_eq!(followed_connections(500, Some(64 << 20)), 500);
-        assert!(followed_connections(0, None) > u64::from(u32::MAX));
+    }
+
+    #[test]
+    fn places_that_are_given_back_twice_make_no_room_end() {
+        let most = followed_connections(0, None);
+        assert!(most > u64::from(u32::MAX));
+        assert!((most + u64::from(u32::MAX)).cast_signed() > 0);
     }
 
     #[test]
