@@ -19,7 +19,11 @@ use tokio::{
 use self::sources::Observed;
 use crate::{
     cgroup::{Hierarchy, mounts::CgroupMounts},
-    collectors::{held_targets::HeldTargets, nodejs::NodeJsCollector, overflow::LabelOverflow},
+    collectors::{
+        held_targets::HeldTargets,
+        nodejs::{NodeJsCollector, most_of_target},
+        overflow::LabelOverflow,
+    },
     config::Config,
     confine,
     exchanges::{Exchanges, FromKernel},
@@ -164,6 +168,7 @@ fn options(config: &Config, mounts: &CgroupMounts, log: bool) -> Options {
         stall_ns: u64::try_from(config.streams.stall.as_nanos()).unwrap_or(u64::MAX),
         peers: config.limits.peers,
         nodejs_processes: config.limits.nodejs_processes,
+        nodejs_processes_of_target: most_of_target(config.limits.nodejs_processes),
         followed_connections,
         log,
     }

@@ -25,7 +25,7 @@ const FIRST_LOOKS: Duration = Duration::from_millis(20);
 
 /// What bounds the counts of Node.js.
 pub(super) fn settings(limits: &Limits, readers: Readers) -> Settings {
-    let (max_roles, capacity) = (limits.process_roles as usize, limits.nodejs_processes as usize);
+    let (max_roles, capacity) = (limits.process_roles as usize, limits.nodejs_processes);
     Settings { max_roles, capacity, readers }
 }
 

@@ -53,6 +53,8 @@ pub struct Options {
     pub peers: u32,
     /// Node.js processes that are counted.
     pub nodejs_processes: u32,
+    /// Those of one target.
+    pub nodejs_processes_of_target: u32,
     /// Connections whose HTTP is followed at once.
     pub followed_connections: u64,
     /// Whether the programs log what they do.
@@ -65,6 +67,7 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, UprobeMulti, Vec<P
         bail!("this observer was built without its kernel object; build it with `cargo xtask build`");
     }
     let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
+    let process_share = u64::from(options.nodejs_processes_of_target);
     let (kernel_types, offsets);
     let mut loader = EbpfLoader::new();
     // Relocations alone need the kernel's type information, all of which it has read; there are none.
@@ -75,6 +78,7 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, UprobeMulti, Vec<P
         .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
         .map_max_entries("PEERS", options.peers)
         .map_max_entries("PROCESSES", options.nodejs_processes)
+        .override_global("PROCESS_SHARE", &process_share, true)
         .override_global("STALL_NS", &options.stall_ns, true)
         .override_global(log::LEVEL, &log_level, true);
     for offset in &offsets {

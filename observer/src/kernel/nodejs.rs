@@ -2,6 +2,7 @@
 //! A probe is put into a file, by its offset; the kernel keeps it in every process that maps the file.
 
 use std::{
+    collections::BTreeMap,
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -34,6 +35,7 @@ pub(super) struct NodeJs {
     targets: Mutex<HashMap<MapData, u64, TargetId>>,
     threads: MapData,
     processes: MapData,
+    shares: MapData,
 }
 
 impl NodeJs {
@@ -42,6 +44,7 @@ impl NodeJs {
             targets: Mutex::new(HashMap::try_from(take(ebpf, "CGROUP_TARGETS")?)?),
             threads: take_hash_map(ebpf, "THREADS")?,
             processes: take_hash_map(ebpf, "PROCESSES")?,
+            shares: take_hash_map(ebpf, "PROCESS_SHARES")?,
         })
     }
 
@@ -133,6 +136,8 @@ pub trait Runtimes: Send + Sync {
     fn threads(&self) -> anyhow::Result<Vec<(u64, Thread)>>;
     /// Drops the counts of a process that has ended.
     fn forget(&self, process: u32) -> anyhow::Result<()>;
+    /// Says how many processes of each target there are among those that are counted.
+    fn settle_shares(&self, processes: &BTreeMap<TargetId, u64>) -> anyhow::Result<()>;
     /// Now, on the clock of the kernel half.
     fn now_ns(&self) -> u64;
 }
@@ -148,6 +153,10 @@ impl<R: Runtimes> Runtimes for Arc<R> {
 
     fn forget(&self, process: u32) -> anyhow::Result<()> {
         (**self).forget(process)
+    }
+
+    fn settle_shares(&self, processes: &BTreeMap<TargetId, u64>) -> anyhow::Result<()> {
+        (**self).settle_shares(processes)
     }
 
     fn now_ns(&self) -> u64 {
@@ -169,6 +178,21 @@ impl Runtimes for Kernel {
     fn forget(&self, process: u32) -> anyhow::Result<()> {
         sys::delete_element(sys::map_descriptor(&self.nodejs.processes), &process)
             .context("cannot delete from the map of Node.js processes")
+    }
+
+    fn settle_shares(&self, processes: &BTreeMap<TargetId, u64>) -> anyhow::Result<()> {
+        let shares = sys::map_descriptor(&self.nodejs.shares);
+        let known: Vec<(TargetId, u64)> =
+            sys::look_up_all(shares, BATCH).context("cannot read the map of Node.js shares")?;
+        for (target, counted) in known {
+            let settled = match processes.get(&target) {
+                Some(count) if *count == counted => Ok(()),
+                Some(count) => sys::set_element(shares, &target, count),
+                None => sys::delete_element(shares, &target),
+            };
+            settled.context("cannot write the map of Node.js shares")?;
+        }
+        Ok(())
     }
 
     fn now_ns(&self) -> u64 {

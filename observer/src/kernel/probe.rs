@@ -177,6 +177,7 @@ pub fn programs() -> Vec<Finding> {
         stall_ns: 1,
         peers: 1,
         nodejs_processes: 1,
+        nodejs_processes_of_target: 1,
         followed_connections: 1,
         log: false,
     };

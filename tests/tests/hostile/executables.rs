@@ -97,6 +97,19 @@ fn megabytes_of_names_use_up_the_targets_own_share() -> Result<()> {
 }
 
 #[test]
+fn a_crowd_of_node_js_leaves_room_for_that_of_others() -> Result<()> {
+    let mut duel = Duel::begin(&[])?;
+    let attack = duel.attack(&["crowd", "1100"], WITHIN)?;
+    probed_within(&duel, Duration::from_secs(2))?;
+    let judged = duel.judge()?;
+    ensure!(turns(&judged.metrics, "node server") > 0, "the good target is not counted any more");
+    ensure!(duel.is_over(&judged.metrics, "nodejs"), "it is not said");
+    drop(attack);
+    duel.agent.stop()?;
+    Ok(())
+}
+
+#[test]
 fn what_is_read_is_what_is_probed_though_another_file_runs_by_then() -> Result<()> {
     let mut duel = Duel::begin(&[])?;
     let attack = duel.attack(&["other_file"], WITHIN)?;

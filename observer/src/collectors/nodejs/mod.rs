@@ -7,7 +7,7 @@ mod state;
 mod tests;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -65,7 +65,12 @@ pub(crate) static METRICS: [Metric; 4] = [
 const WORKER_THREADS: &str = " worker_threads";
 
 /// Processes that each target may have counted, however many targets there are.
-const LEAST_SHARE: usize = 8;
+const LEAST_SHARE: u32 = 8;
+
+/// How many of `capacity` processes one target may have at most: half, and no such small a part that it would be of no use.
+pub fn most_of_target(capacity: u32) -> u32 {
+    (capacity / 2).max(capacity.min(LEAST_SHARE))
+}
 
 /// What bounds the collector, and who reads for it.
 #[derive(Clone)]
@@ -73,7 +78,7 @@ pub struct Settings {
     /// Names of processes per target.
     pub max_roles: usize,
     /// Processes that the kernel half has room for, over all targets.
-    pub capacity: usize,
+    pub capacity: u32,
     /// Read the arguments of processes.
     pub readers: Readers,
 }
@@ -121,15 +126,22 @@ impl NodeJsCollector {
     /// newest first, once little room is left.
     fn too_many(&self, known: &[(u32, Process)]) -> HashSet<u32> {
         let capacity = self.settings.capacity;
-        if known.len() <= capacity / 4 * 3 {
-            return HashSet::new();
-        }
+        let most = most_of_target(capacity) as usize;
         let mut by_target: HashMap<TargetId, Vec<u32>> = HashMap::new();
         for (id, process) in known {
             by_target.entry(process.target).or_default().push(*id);
         }
+        for (target, ids) in &by_target {
+            // The kernel half takes no more of it.
+            if ids.len() >= most && capacity > LEAST_SHARE {
+                self.settings.readers.over_budget().note(*target, "nodejs");
+            }
+        }
+        if known.len() <= capacity as usize / 4 * 3 {
+            return HashSet::new();
+        }
         // One that is alone may have half of it; and no share is so small that it would be of no use.
-        let share = (capacity / (by_target.len() + 1)).max(capacity.min(LEAST_SHARE));
+        let share = (capacity as usize / (by_target.len() + 1)).max(capacity.min(LEAST_SHARE) as usize);
         let mut too_many = HashSet::new();
         for (target, mut ids) in by_target {
             if ids.len() > share {
@@ -172,6 +184,11 @@ impl NodeJsCollector {
                 state.forget(*id);
             }
         }
+        let mut shares: BTreeMap<TargetId, u64> = BTreeMap::new();
+        for (_, process) in self.runtimes.processes()? {
+            *shares.entry(process.target).or_default() += 1;
+        }
+        self.runtimes.settle_shares(&shares)?;
         let clock = self.runtimes.now_ns();
         for (id, thread) in self.runtimes.threads()? {
             state.see(id, &thread, clock, now);

@@ -13,6 +13,7 @@ use crate::targets::{Labels, fixture::Fixed};
 struct Maps {
     processes: RwLock<Vec<(u32, Process)>>,
     threads: RwLock<Vec<(u64, Thread)>>,
+    shares: RwLock<BTreeMap<TargetId, u64>>,
 }
 
 impl Runtimes for Maps {
@@ -26,6 +27,11 @@ impl Runtimes for Maps {
 
     fn forget(&self, process: u32) -> anyhow::Result<()> {
         self.processes.write().unwrap().retain(|(id, _)| *id != process);
+        Ok(())
+    }
+
+    fn settle_shares(&self, processes: &BTreeMap<TargetId, u64>) -> anyhow::Result<()> {
+        self.shares.write().unwrap().clone_from(processes);
         Ok(())
     }
 
@@ -46,7 +52,7 @@ impl Host {
         Self::with_capacity(max_roles, 1024)
     }
 
-    fn with_capacity(max_roles: usize, capacity: usize) -> Self {
+    fn with_capacity(max_roles: usize, capacity: u32) -> Self {
         let target = Target {
             id: 1,
             labels: Labels { container: "chat".to_owned(), app: String::new() },
@@ -203,4 +209,9 @@ fn a_target_with_too_many_processes_makes_room_for_others() {
     let mut left: Vec<u32> = host.maps.processes.read().unwrap().iter().map(|(id, _)| *id).collect();
     left.sort_unstable();
     assert_eq!(left, [1, 2, 3, 4, 5, 6, 7, 8], "the oldest keep their places");
+    assert_eq!(
+        *host.maps.shares.read().unwrap(),
+        [(1, 8)].into(),
+        "the kernel half is told what is left of them"
+    );
 }
