@@ -29,6 +29,7 @@ mod offsets;
 mod output;
 mod packet;
 mod peers;
+mod shares;
 mod storage;
 
 /// The helpers that programs use are open to programs under the GPL only.

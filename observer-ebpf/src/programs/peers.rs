@@ -12,7 +12,7 @@ use observer_ebpf::records::{
     peer::{Direction, PeerKey, PeerTotals},
 };
 
-use crate::{count::add, output::lost};
+use crate::{count::add, output::lost, shares};
 
 /// Without preallocation, so that only peers in use take memory.
 type Totals<const ENTRIES: usize> = HashMap<PeerKey, PeerTotals, ENTRIES, { BPF_F_NO_PREALLOC as usize }>;
@@ -29,12 +29,17 @@ static SHARED: Totals<16_384> = Totals::new();
 /// Too large for a program's stack of 512 bytes.
 static EMPTY: PeerTotals = PeerTotals::EMPTY;
 
-/// The totals of a connection's peer. Where there is no room for another peer, the connection is counted with its
+/// The totals of a connection's peer. Where there is no room for another peer, or its target has its share, the connection is counted with its
 /// target's others from here on, so that its opening and its close meet in one place.
 #[inline(always)]
 pub(crate) fn totals(peer: &mut PeerKey) -> Option<*mut PeerTotals> {
     if !peer.is_shared() {
-        if let Some(totals) = entry(&PEERS, peer) {
+        if let Some(totals) = PEERS.get_ptr_mut(&*peer) {
+            return Some(totals);
+        }
+        if shares::take_peer(peer.target)
+            && let Some(totals) = entry(&PEERS, peer)
+        {
             return Some(totals);
         }
         lost(Kind::Peer, Reason::MapFull);

@@ -69,7 +69,7 @@ pub(super) fn scraper(config: &Config, observed: Observed, readers: Readers) -> 
     };
     let mut registry = Registry::default();
     registry.register(TargetCollector::new(Arc::clone(&targets), Arc::clone(&mounts)));
-    registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(&kernel)));
+    registry.register(TcpCollector::new(Arc::clone(&targets), Arc::clone(&kernel), over_budget.clone()));
     registry.register(HttpCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
     registry.register(StreamCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));
     registry.register(AppEventCollector::new(Arc::clone(&targets), Arc::clone(&exchanges)));

@@ -3,6 +3,9 @@
 
 use observer_ebpf::records::peer::{Direction, PeerKey};
 
+/// The name of those that have none.
+pub(crate) const OTHER: &str = "other";
+
 /// Services that chat applications use, by the port that they are known for: IANA's registry, else the service's
 /// own documentation. In the order of their ports.
 const SERVICES: &[(u16, &str)] = &[
@@ -37,7 +40,7 @@ pub(crate) fn peer_name(peer: &PeerKey) -> &'static str {
         return "";
     }
     let known = SERVICES.binary_search_by_key(&peer.port, |(port, _)| *port);
-    known.map_or("other", |index| SERVICES[index].1)
+    known.map_or(OTHER, |index| SERVICES[index].1)
 }
 
 #[cfg(test)]

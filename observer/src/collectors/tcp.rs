@@ -14,11 +14,11 @@ use observer_ebpf::{
 use super::{
     Collector, Families, Kind, Metric,
     metric::{HistogramValue, LONG, SHORT},
-    peer_names::peer_name,
+    peer_names::{OTHER, peer_name},
 };
 use crate::{
-    kernel::{Kernel, OpenTotals, Peers},
-    targets::{TargetId, TargetList},
+    kernel::{Kernel, OpenTotals, PeerView, Peers},
+    targets::{TargetId, TargetList, over_budget::OverBudget},
 };
 
 pub(crate) static METRICS: [Metric; 11] = [
@@ -88,18 +88,38 @@ pub(crate) static METRICS: [Metric; 11] = [
 /// Where the counts come from: the kernel half, and in tests a fixed list.
 pub trait ConnectionCounts: Send + Sync {
     /// Totals of closed connections, and all openings.
-    fn peers(&self) -> anyhow::Result<Peers>;
+    fn peers(&self, view: &mut dyn PeerView) -> anyhow::Result<Peers>;
     /// What open connections have done so far; read after the totals.
     fn open(&self) -> anyhow::Result<HashMap<PeerKey, OpenTotals>>;
 }
 
 impl ConnectionCounts for Arc<Kernel> {
-    fn peers(&self) -> anyhow::Result<Peers> {
-        self.counts().peers()
+    fn peers(&self, view: &mut dyn PeerView) -> anyhow::Result<Peers> {
+        self.counts().peers(view)
     }
 
     fn open(&self) -> anyhow::Result<HashMap<PeerKey, OpenTotals>> {
         self.counts().open()
+    }
+}
+
+/// How many of `peers` one target may have counted apart at most.
+pub const fn most_of_target(peers: u32) -> u32 {
+    if peers < 2 { peers } else { peers / 2 }
+}
+
+/// Peers as they are shown: by their names.
+struct View<'a>(&'a OverBudget);
+
+impl PeerView for View<'_> {
+    fn shown_as(&self, peer: &PeerKey) -> PeerKey {
+        let named = PeerKey { address: [0; 16], ..*peer };
+        // Those without a name have the key of those that had no place.
+        if peer_name(&named) == OTHER { PeerKey { port: 0, ..named } } else { named }
+    }
+
+    fn over_budget(&mut self, target: TargetId) {
+        self.0.note(target, "peers");
     }
 }
 
@@ -110,6 +130,7 @@ type Group = (TargetId, u8, &'static str);
 pub struct TcpCollector<C> {
     targets: Arc<dyn TargetList>,
     counts: C,
+    over_budget: OverBudget,
     /// Sums as they were last shown. A connection that closes during a scrape is in neither of the two sources,
     /// and a counter must not go down.
     shown: Mutex<HashMap<Group, OpenTotals>>,
@@ -117,15 +138,15 @@ pub struct TcpCollector<C> {
 
 impl<C: ConnectionCounts> TcpCollector<C> {
     /// Shows the counts of the targets in `targets`.
-    pub fn new(targets: Arc<dyn TargetList>, counts: C) -> Self {
-        Self { targets, counts, shown: Mutex::default() }
+    pub fn new(targets: Arc<dyn TargetList>, counts: C, over_budget: OverBudget) -> Self {
+        Self { targets, counts, over_budget, shown: Mutex::default() }
     }
 
     /// Everything by target, direction and name.
     fn groups(&self) -> anyhow::Result<BTreeMap<Group, PeerTotals>> {
         let mut groups: BTreeMap<Group, PeerTotals> = BTreeMap::new();
         let group = |key: &PeerKey| (key.target, key.direction, peer_name(key));
-        for (key, totals) in self.counts.peers()? {
+        for (key, totals) in self.counts.peers(&mut View(&self.over_budget))? {
             *groups.entry(group(&key)).or_insert(PeerTotals::EMPTY) += &totals;
         }
         for (key, open) in self.counts.open()? {
@@ -227,7 +248,7 @@ mod tests {
     type Scripted = Mutex<(Peers, HashMap<PeerKey, OpenTotals>)>;
 
     impl ConnectionCounts for Arc<Scripted> {
-        fn peers(&self) -> anyhow::Result<Peers> {
+        fn peers(&self, _: &mut dyn PeerView) -> anyhow::Result<Peers> {
             Ok(self.lock().unwrap().0.clone())
         }
 
@@ -248,7 +269,10 @@ mod tests {
             restarts: 0,
         };
         let script: Arc<Scripted> = Arc::new(Mutex::new((peers, open.iter().copied().collect())));
-        (TcpCollector::new(Arc::new(Fixed([target].into())), Arc::clone(&script)), script)
+        (
+            TcpCollector::new(Arc::new(Fixed([target].into())), Arc::clone(&script), OverBudget::default()),
+            script,
+        )
     }
 
     fn text(collector: &TcpCollector<Arc<Scripted>>) -> String {
@@ -259,6 +283,19 @@ mod tests {
 
     fn outbound(address: u8, port: u16) -> PeerKey {
         PeerKey { port, address: [address; 16], ..PeerKey::shared(1, Direction::Outbound) }
+    }
+
+    #[test]
+    fn what_is_shown_as_one_has_one_key() {
+        let noted = OverBudget::default();
+        let view = View(&noted);
+        let keys: std::collections::HashSet<PeerKey> =
+            (1..=u16::MAX).map(|port| view.shown_as(&outbound((port % 200) as u8, port))).collect();
+        assert!(keys.len() < 100, "{} keys", keys.len());
+        for (address, port) in [(1, 5432), (2, 40_000)] {
+            let peer = outbound(address, port);
+            assert_eq!(peer_name(&view.shown_as(&peer)), peer_name(&peer));
+        }
     }
 
     #[test]

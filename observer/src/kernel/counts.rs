@@ -2,7 +2,7 @@
 //! Nothing here depends on the ring.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
 };
 
@@ -17,7 +17,8 @@ use observer_ebpf::{
     records::peer::{PeerKey, PeerTotals},
 };
 
-use super::{places::Places, sys, walk::Walk};
+use super::{places::Places, shares::Shares, sys, walk::Walk};
+use crate::targets::TargetId;
 
 /// Entries that one look-up of the map of peers asks for.
 const BATCH: u32 = 256;
@@ -38,6 +39,14 @@ pub struct OpenTotals {
     pub retransmitted: u64,
 }
 
+/// What whoever shows peers knows of them.
+pub trait PeerView {
+    /// The key of all peers that are shown as this one is. There are few of them for a target, whatever its peers are.
+    fn shown_as(&self, peer: &PeerKey) -> PeerKey;
+    /// Takes note that a target has as many peers as it may: further ones are counted together.
+    fn over_budget(&mut self, target: TargetId);
+}
+
 /// One kind of loss and its count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lost {
@@ -54,8 +63,9 @@ pub struct Counts {
     peers: MapData,
     /// Totals of connections that are not counted by peer.
     shared: MapData,
-    /// Entries that the map of peers has room for.
-    capacity: usize,
+    entries_of: Shares,
+    /// Entries that the map of peers has room for, in all and of one target.
+    capacity: [usize; 2],
     /// Over the open connections.
     connections: Walk,
     /// Over the exchanges that are under way.
@@ -68,18 +78,41 @@ pub struct Counts {
     besides: Mutex<HashMap<PeerKey, PeerTotals>>,
 }
 
+/// How many entries each target has.
+fn by_target(peers: &Peers) -> BTreeMap<TargetId, u64> {
+    let mut entries = BTreeMap::new();
+    for (key, _) in peers {
+        *entries.entry(key.target).or_default() += 1;
+    }
+    entries
+}
+
 impl Counts {
-    /// `peers` and `shared` are the maps of totals; `capacity` is how many entries `peers` has room for.
+    /// `peers` and `shared` are the maps of totals; `capacity` is how many entries `peers` has room for, in all and of one target,
+    /// and `entries_of` says how many each has.
     pub(super) fn new(
         [peers, shared]: [MapData; 2],
-        capacity: u32,
+        entries_of: Shares,
+        capacity: [u32; 2],
         [connections, exchanges]: [Walk; 2],
         places: Places,
         [l7_bytes, lost, given_up]: [PerCpuArray<MapData, u64>; 3],
     ) -> Self {
-        let capacity = capacity as usize;
+        let capacity = capacity.map(|entries| entries as usize);
         let besides = Mutex::default();
-        Self { peers, shared, capacity, connections, exchanges, places, l7_bytes, lost, given_up, besides }
+        Self {
+            peers,
+            shared,
+            entries_of,
+            capacity,
+            connections,
+            exchanges,
+            places,
+            l7_bytes,
+            lost,
+            given_up,
+            besides,
+        }
     }
 
     pub(super) fn add_adopted(&self, adopted: Vec<PeerKey>) {
@@ -92,13 +125,26 @@ impl Counts {
     /// Totals of closed connections, and all openings, per peer; a peer may have two entries. Read before
     /// [`Counts::open`], so that a connection that closes between the two is missed in one scrape and never
     /// counted twice.
-    pub fn peers(&self) -> anyhow::Result<Peers> {
+    pub fn peers(&self, view: &mut dyn PeerView) -> anyhow::Result<Peers> {
         let mut besides = self.besides.lock().unwrap_or_else(PoisonError::into_inner);
         let mut peers: Peers = sys::look_up_all(sys::map_descriptor(&self.peers), BATCH)
             .context("cannot read the map of peers")?;
-        if peers.len() > self.capacity / 4 * 3 {
-            self.retire_idle(&mut peers, &mut besides);
+        let [all, of_target] = self.capacity;
+        let mut entries = by_target(&peers);
+        let is_full = peers.len() > all / 4 * 3;
+        let many: BTreeSet<TargetId> = entries
+            .iter()
+            .filter(|(_, count)| is_full || **count > (of_target / 4 * 3) as u64)
+            .map(|(target, _)| *target)
+            .collect();
+        for (target, _) in entries.iter().filter(|(_, count)| **count >= of_target as u64) {
+            view.over_budget(*target);
         }
+        if !many.is_empty() {
+            self.retire_idle(&mut peers, &many, &mut besides, view);
+            entries = by_target(&peers);
+        }
+        self.entries_of.settle(&entries)?;
         let shared: Peers = sys::look_up_all(sys::map_descriptor(&self.shared), BATCH)
             .context("cannot read the map of shared counts")?;
         peers.extend(shared);
@@ -106,17 +152,23 @@ impl Counts {
         Ok(peers)
     }
 
-    /// Makes room in the map: peers without an open connection move to an entry per port outside of it.
-    fn retire_idle(&self, peers: &mut Peers, besides: &mut HashMap<PeerKey, PeerTotals>) {
+    /// Makes room in the map: peers of these targets without an open connection move out of it, to an entry for all that are
+    /// shown as one.
+    fn retire_idle(
+        &self,
+        peers: &mut Peers,
+        of: &BTreeSet<TargetId>,
+        besides: &mut HashMap<PeerKey, PeerTotals>,
+        view: &dyn PeerView,
+    ) {
         peers.retain(|(key, totals)| {
-            if totals.active() > 0 {
+            if totals.active() > 0 || !of.contains(&key.target) {
                 return true;
             }
             // Read again as it is taken out: a connection may have opened since.
             match sys::take_element::<_, PeerTotals>(sys::map_descriptor(&self.peers), key) {
                 Ok(Some(totals)) => {
-                    let port = PeerKey { address: [0; 16], ..*key };
-                    *besides.entry(port).or_insert(PeerTotals::EMPTY) += &totals;
+                    *besides.entry(view.shown_as(key)).or_insert(PeerTotals::EMPTY) += &totals;
                     false
                 }
                 Ok(None) | Err(_) => true,

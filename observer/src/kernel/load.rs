@@ -51,6 +51,8 @@ pub struct Options {
     pub stall_ns: u64,
     /// Outbound peers that are counted apart.
     pub peers: u32,
+    /// Those of one target.
+    pub peers_of_target: u32,
     /// Node.js processes that are counted.
     pub nodejs_processes: u32,
     /// Those of one target.
@@ -68,6 +70,7 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, UprobeMulti, Vec<P
     }
     let log_level = if options.log { log::EVERYTHING } else { log::NOTHING };
     let process_share = u64::from(options.nodejs_processes_of_target);
+    let peer_share = u64::from(options.peers_of_target);
     let (kernel_types, offsets);
     let mut loader = EbpfLoader::new();
     // Relocations alone need the kernel's type information, all of which it has read; there are none.
@@ -78,6 +81,7 @@ pub(super) fn load(options: Options) -> anyhow::Result<(Ebpf, UprobeMulti, Vec<P
         .map_max_entries("EXCHANGES", options.exchange_ring_bytes)
         .map_max_entries("PEERS", options.peers)
         .map_max_entries("PROCESSES", options.nodejs_processes)
+        .override_global("PEER_SHARE", &peer_share, true)
         .override_global("PROCESS_SHARE", &process_share, true)
         .override_global("STALL_NS", &options.stall_ns, true)
         .override_global(log::LEVEL, &log_level, true);

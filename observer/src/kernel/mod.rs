@@ -20,6 +20,7 @@ mod programs;
 mod records;
 mod ring;
 mod ring_loop;
+mod shares;
 mod sys;
 mod uprobe_multi;
 mod walk;
@@ -44,7 +45,7 @@ use aya::{
 use observer_ebpf::flow::connection::Connection;
 
 pub use self::{
-    counts::{Counts, Lost, OpenTotals, Peers},
+    counts::{Counts, Lost, OpenTotals, PeerView, Peers},
     exchanges::{ExchangeRing, Record},
     load::Options,
     log::KernelLog,
@@ -57,7 +58,8 @@ pub use self::{
     uprobe_multi::is_supported as probes_by_links,
 };
 use self::{
-    exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, uprobe_multi::UprobeMulti, walk::Walk,
+    exclusive::Exclusive, nodejs::NodeJs, ooms::Ooms, places::Places, shares::Shares,
+    uprobe_multi::UprobeMulti, walk::Walk,
 };
 use crate::{
     cgroup::{Cgroup, Hierarchy},
@@ -158,7 +160,9 @@ impl Kernel {
             PerCpuArray::try_from(take(&mut ebpf, "GIVEN_UP")?)?,
         ];
         let places = Places::new(Array::try_from(take(&mut ebpf, "ROOM")?)?, options.followed_connections)?;
-        let counts = Counts::new(totals, options.peers, walks, places, cells);
+        let shares = Shares::new(&mut ebpf, "PEER_SHARES")?;
+        let counts =
+            Counts::new(totals, shares, [options.peers, options.peers_of_target], walks, places, cells);
         let ring = RingReader::new(take(&mut ebpf, "RECORDS")?)?;
         let exchanges = ExchangeRing::new(take(&mut ebpf, "EXCHANGES")?, ring.records())?;
         let nodejs = Arc::new(NodeJs::new(&mut ebpf)?);

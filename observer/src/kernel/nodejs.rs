@@ -20,7 +20,7 @@ use aya::{
 use observer_ebpf::records::runtime::{Process, Thread};
 use tokio::sync::mpsc;
 
-use super::{Kernel, load, program, ring_loop, sys, take, take_hash_map};
+use super::{Kernel, load, program, ring_loop, shares::Shares, sys, take, take_hash_map};
 use crate::{
     nodejs::{Point, Probe},
     probing::Probes,
@@ -35,7 +35,7 @@ pub(super) struct NodeJs {
     targets: Mutex<HashMap<MapData, u64, TargetId>>,
     threads: MapData,
     processes: MapData,
-    shares: MapData,
+    shares: Shares,
 }
 
 impl NodeJs {
@@ -44,7 +44,7 @@ impl NodeJs {
             targets: Mutex::new(HashMap::try_from(take(ebpf, "CGROUP_TARGETS")?)?),
             threads: take_hash_map(ebpf, "THREADS")?,
             processes: take_hash_map(ebpf, "PROCESSES")?,
-            shares: take_hash_map(ebpf, "PROCESS_SHARES")?,
+            shares: Shares::new(ebpf, "PROCESS_SHARES")?,
         })
     }
 
@@ -181,18 +181,7 @@ impl Runtimes for Kernel {
     }
 
     fn settle_shares(&self, processes: &BTreeMap<TargetId, u64>) -> anyhow::Result<()> {
-        let shares = sys::map_descriptor(&self.nodejs.shares);
-        let known: Vec<(TargetId, u64)> =
-            sys::look_up_all(shares, BATCH).context("cannot read the map of Node.js shares")?;
-        for (target, counted) in known {
-            let settled = match processes.get(&target) {
-                Some(count) if *count == counted => Ok(()),
-                Some(count) => sys::set_element(shares, &target, count),
-                None => sys::delete_element(shares, &target),
-            };
-            settled.context("cannot write the map of Node.js shares")?;
-        }
-        Ok(())
+        self.nodejs.shares.settle(processes)
     }
 
     fn now_ns(&self) -> u64 {

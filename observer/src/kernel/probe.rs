@@ -176,6 +176,7 @@ pub fn programs() -> Vec<Finding> {
         exchange_ring_bytes: 4096,
         stall_ns: 1,
         peers: 1,
+        peers_of_target: 1,
         nodejs_processes: 1,
         nodejs_processes_of_target: 1,
         followed_connections: 1,

@@ -6,6 +6,7 @@ mod descriptors;
 mod executables;
 mod file_systems;
 mod log;
+mod peers;
 mod processes;
 mod scrapers;
 mod series;

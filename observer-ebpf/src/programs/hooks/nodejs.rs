@@ -4,7 +4,6 @@
 use core::hint::black_box;
 
 use aya_ebpf::{
-    Global,
     bindings::BPF_NOEXIST,
     btf_maps::{HashMap, RingBuf},
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns, generated::bpf_get_current_ancestor_cgroup_id},
@@ -17,7 +16,7 @@ use observer_ebpf::records::{
     runtime::{PAUSES, Pause, Process, Thread, Totals},
 };
 
-use crate::{count::add, output::lost, peers::observe};
+use crate::{output::lost, peers::observe, shares};
 
 /// Levels of the cgroup hierarchy that are looked through for a target.
 const DEEPEST: i32 = 16;
@@ -35,15 +34,6 @@ static THREADS: HashMap<u64, Thread, 16_384> = HashMap::new();
 /// (`limits.nodejs_processes`).
 #[btf_map]
 static PROCESSES: HashMap<u32, Process, 1024> = HashMap::new();
-
-/// How many of [`PROCESSES`] each target has: the agent writes what it finds there, and programs add those that come meanwhile.
-#[btf_map]
-static PROCESS_SHARES: HashMap<u32, u64, 8192> = HashMap::new();
-
-/// How many of [`PROCESSES`] one target may have, so that others find room: the agent takes out those of a target that has more
-/// than its part, but only when it looks.
-#[unsafe(no_mangle)]
-static PROCESS_SHARE: Global<u64> = Global::new(512);
 
 /// Processes of targets that have just begun to run an executable. Whoever is not told of one finds it at the next look.
 #[btf_map]
@@ -294,7 +284,7 @@ fn first_seen(id: u64) -> Option<*mut Thread> {
     reason = "by value, the empty counts would not fit the stack"
 )]
 fn process(id: u32, target: u32) -> Option<()> {
-    if PROCESSES.get_ptr(id).is_none() && takes_share(target) {
+    if PROCESSES.get_ptr(id).is_none() && shares::take_process(target) {
         // Another of its threads may have inserted it meanwhile.
         let _exists = PROCESSES.insert(&id, &EMPTY, BPF_NOEXIST.into());
     }
@@ -305,24 +295,6 @@ fn process(id: u32, target: u32) -> Option<()> {
     // SAFETY: a value of the map; each thread of the process writes the same.
     unsafe { (*process).target = target };
     Some(())
-}
-
-/// Takes a place of the target's share; false where there is none left.
-#[inline(always)]
-fn takes_share(target: u32) -> bool {
-    let Some(taken) = PROCESS_SHARES.get_ptr_mut(target) else {
-        // Where another CPU inserts it at the same time, one of the two is not counted until the agent looks.
-        let _full = PROCESS_SHARES.insert(target, 1, BPF_NOEXIST.into());
-        return true;
-    };
-    // SAFETY: a value of the map.
-    unsafe {
-        if taken.read_volatile() >= PROCESS_SHARE.load() {
-            return false;
-        }
-        add(taken, 1);
-    }
-    true
 }
 
 /// The target of the running thread, 0 where it has none.
