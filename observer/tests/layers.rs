@@ -66,6 +66,7 @@ const KERNEL_PROGRAMS: Layers = &[
     // Rings and counts of losses.
     &["output"],
     // A packet as the framer's context.
+    &["shares"],
     &["packet", "peers"],
     // Framer and order as the verifier sees them.
     &["functions"],
