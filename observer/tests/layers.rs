@@ -65,8 +65,9 @@ const KERNEL_PROGRAMS: Layers = &[
     &["claim", "count", "offsets", "storage"],
     // Rings and counts of losses.
     &["output"],
-    // A packet as the framer's context.
+    // Which target may have more of a map.
     &["shares"],
+    // A packet as the framer's context.
     &["packet", "peers"],
     // Framer and order as the verifier sees them.
     &["functions"],

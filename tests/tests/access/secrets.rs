@@ -1,11 +1,13 @@
 //! Tokens and passwords, with curl: right ones, wrong ones, none, and those that change.
 //! Everything together at the end.
 
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
 use anyhow::{Result, ensure};
 use tests::process::{PATIENCE, wait_until};
 
 use crate::{
-    bed::{Bed, CLIENTS, TLS, TOKEN, USERS},
+    bed::{Bed, CLIENTS, Guarded, TLS, TOKEN, USERS},
     curl::{curl, denied, granted},
 };
 
@@ -80,6 +82,29 @@ fn a_password_opens_and_a_wrong_one_a_wrong_name_and_a_removed_user_do_not() -> 
         Ok(curl(&["--user", "ali:open: sesame", &url])?.status == 401)
     })?;
     granted(&["--user", "ann:open: sesame", &url])
+}
+
+#[test]
+fn a_secret_that_every_user_may_read_is_warned_of_by_its_name() -> Result<()> {
+    let bed = Bed::new()?;
+    let config = format!("{BEARER}{BASIC}{TLS}");
+    let warned = |agent: &Guarded, name: &str| {
+        let about = |line: &str| line.contains("every user of this host") && line.contains(name);
+        agent.process.output().lines().any(about)
+    };
+    let secrets = ["token", "users", "server.key"].map(|name| bed.path(name));
+    for (mode, is_open) in [(0o644, true), (0o640, false)] {
+        for file in &secrets {
+            fs::set_permissions(file, fs::Permissions::from_mode(mode))?;
+        }
+        let agent = bed.agent(&config)?;
+        for file in &secrets {
+            ensure!(warned(&agent, file) == is_open, "mode {mode:o} of {file}: {}", agent.process.output());
+        }
+        // A certificate is no secret.
+        ensure!(!warned(&agent, &bed.path("server.crt")), "{}", agent.process.output());
+    }
+    Ok(())
 }
 
 #[test]

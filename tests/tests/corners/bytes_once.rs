@@ -61,6 +61,25 @@ fn bytes_that_are_sent_again_count_once() -> Result<()> {
 }
 
 #[test]
+fn what_tcp_would_not_take_changes_nothing() -> Result<()> {
+    let stage = Stage::at(Place::Link(Link::create("forged:20", 1500)?.into()))?;
+    let cases = Role::BOTH.map(case).to_vec();
+    let bytes: u64 = cases.iter().flat_map(|case| &case.dialogs).map(Dialog::bytes).sum();
+    let expected = stage.play(cases, Manner::Usual)?;
+    let Place::Link(link) = stage.place() else { return Err(anyhow!("the stage has a wire")) };
+    ensure!(link.done() > 1000, "only {} segments were forged", link.done());
+    let metrics = stage.expect(expected)?;
+    let counted =
+        metrics.count("chat_tcp_received_bytes_total", &[]) + metrics.count("chat_tcp_sent_bytes_total", &[]);
+    ensure!(counted == bytes, "{counted} of {bytes} bytes of TCP");
+    for reason in ["peer_reset", "local_reset", "timeout"] {
+        let ended = metrics.count("chat_tcp_connections_closed_total", &[("reason", reason)]);
+        ensure!(ended == 0, "{ended} connections ended by {reason}");
+    }
+    stage.end()
+}
+
+#[test]
 fn no_byte_is_missing_where_both_directions_count_at_once() -> Result<()> {
     const SESSIONS: u64 = 6;
     const BURSTS: u64 = 300;

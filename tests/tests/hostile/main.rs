@@ -7,6 +7,7 @@ mod executables;
 mod file_systems;
 mod log;
 mod peers;
+mod pipelines;
 mod processes;
 mod scrapers;
 mod series;
