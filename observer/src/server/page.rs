@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::targets::{StateCounts, Target};
+use crate::targets::{StateCounts, Target, Waiting};
 
 const HEAD: &str = r#"<!doctype html>
 <html lang="en">
@@ -37,18 +37,33 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// The page; `waiting` is why the agent is not ready, if it is not.
-pub(super) fn render(targets: &[Target], counts: StateCounts, waiting: Option<&str>) -> String {
+/// What the page shows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct View<'v> {
+    /// Why the agent is not ready, if it is not.
+    pub(super) not_ready: Option<&'v str>,
+    /// What is observed.
+    pub(super) targets: &'v [Target],
+    /// Selectors that match nothing.
+    pub(super) waiting: &'v [Waiting],
+    /// How many there are of each.
+    pub(super) counts: StateCounts,
+}
+
+/// The page.
+pub(super) fn render(view: View<'_>) -> String {
     let mut page = HEAD.to_owned();
     // Writing to a string does not fail.
-    write(&mut page, targets, counts, waiting).ok();
+    write(&mut page, view).ok();
     page
 }
 
-fn write(page: &mut String, targets: &[Target], counts: StateCounts, waiting: Option<&str>) -> fmt::Result {
+fn write(page: &mut String, view: View<'_>) -> fmt::Result {
+    let View { not_ready, targets, waiting, counts } = view;
     let version = env!("CARGO_PKG_VERSION");
     writeln!(page, "<main>\n<h1>observer</h1>\n<p class=\"soft\">version {version}</p>")?;
-    match waiting {
+    match not_ready {
+        None if targets.is_empty() => writeln!(page, "<p>Ready, and nothing to observe yet.</p>")?,
         None => writeln!(page, "<p>Ready: observing.</p>")?,
         Some(reason) => writeln!(page, "<p>Not ready: {}</p>", Escaped(reason))?,
     }
@@ -57,14 +72,33 @@ fn write(page: &mut String, targets: &[Target], counts: StateCounts, waiting: Op
         "<p><a href=\"/metrics\">/metrics</a> · <a href=\"/healthz\">/healthz</a> · \
          <a href=\"/readyz\">/readyz</a></p>\n<h2>Targets</h2>"
     )?;
-    let StateCounts { observed, waiting, failed } = counts;
+    let StateCounts { observed, waiting: without_match, failed } = counts;
     writeln!(
         page,
-        "<p class=\"soft\">{observed} observed, {waiting} waiting for a match, {failed} failed</p>"
+        "<p class=\"soft\">{observed} observed, {without_match} waiting for a match, {failed} failed</p>"
     )?;
-    if targets.is_empty() {
-        return writeln!(page, "<p>No target yet. Name one with --target or targets.select.</p>\n</main>");
+    if targets.is_empty() && waiting.is_empty() {
+        writeln!(page, "<p>No target yet. Name one with --target or targets.select.</p>")?;
     }
+    if !targets.is_empty() {
+        write_targets(page, targets)?;
+    }
+    if !waiting.is_empty() {
+        write_waiting(page, waiting)?;
+    }
+    writeln!(page, "</main>")
+}
+
+fn write_waiting(page: &mut String, waiting: &[Waiting]) -> fmt::Result {
+    writeln!(page, "<h2>Waiting</h2>\n<p class=\"soft\">observer targets says what it looked at.</p>\n<ul>")?;
+    for Waiting { selector, since } in waiting {
+        let since = humantime::format_rfc3339_seconds(*since);
+        writeln!(page, "<li>{}: nothing matches since {since}</li>", Escaped(selector))?;
+    }
+    writeln!(page, "</ul>")
+}
+
+fn write_targets(page: &mut String, targets: &[Target]) -> fmt::Result {
     writeln!(
         page,
         "<div class=\"scroll\"><table>\n<tr><th>Container</th><th>App</th><th>Image</th>\
@@ -86,7 +120,7 @@ fn write(page: &mut String, targets: &[Target], counts: StateCounts, waiting: Op
             Escaped(&info.image),
         )?;
     }
-    writeln!(page, "</table></div>\n</main>")
+    writeln!(page, "</table></div>")
 }
 
 #[cfg(test)]
@@ -110,7 +144,8 @@ mod tests {
     #[test]
     fn targets_stand_in_order_and_escaped() {
         let counts = StateCounts { observed: 2, waiting: 1, failed: 0 };
-        let page = render(&[target("web-2", 0), target("web-1", 2)], counts, Some("a<b"));
+        let targets = [target("web-2", 0), target("web-1", 2)];
+        let page = render(View { not_ready: Some("a<b"), targets: &targets, counts, waiting: &[] });
         let first = "<tr><td>web-1</td><td>lobechat</td><td>&lt;img src=x&gt;&amp;&quot;&#39;</td>\
                      <td class=\"number\">2</td><td class=\"number\">3</td></tr>\n<tr><td>web-2</td>";
         assert!(page.contains(first), "{page}");
@@ -122,8 +157,24 @@ mod tests {
 
     #[test]
     fn without_targets_it_says_how_to_name_one() {
-        let page = render(&[], StateCounts::default(), None);
-        assert!(page.contains("--target") && page.contains("Ready: observing."));
+        let page = render(View::default());
+        assert!(page.contains("--target") && page.contains("Ready, and nothing to observe yet."));
         assert!(!page.contains("<table>"));
+    }
+
+    #[test]
+    fn what_waits_is_named_with_its_time() {
+        let since = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        let waiting = [Waiting { selector: "container:<web>*".to_owned(), since }];
+        let page = render(View { waiting: &waiting, ..View::default() });
+        let line = "<li>container:&lt;web&gt;*: nothing matches since 2001-09-09T01:46:40Z</li>";
+        assert!(page.contains(line), "{page}");
+        assert!(!page.contains("No target yet"), "{page}");
+        let targets = [target("web-1", 1)];
+        let page = render(View { waiting: &waiting, targets: &targets, ..View::default() });
+        assert!(
+            page.contains(line) && page.contains("web-1") && page.contains("Ready: observing."),
+            "{page}"
+        );
     }
 }

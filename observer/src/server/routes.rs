@@ -68,7 +68,13 @@ async fn readyz(State(app): State<App>) -> Response {
 
 async fn index(State(app): State<App>) -> Response {
     let Sources { targets, readiness, .. } = &app.sources;
-    let html = page::render(&targets.targets(), targets.state_counts(), readiness.reason().as_deref());
+    let (not_ready, waiting) = (readiness.reason(), targets.waiting());
+    let html = page::render(page::View {
+        not_ready: not_ready.as_deref(),
+        targets: &targets.targets(),
+        waiting: &waiting,
+        counts: targets.state_counts(),
+    });
     let security = [
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
