@@ -95,6 +95,21 @@ pub fn is_lack(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|code| own.contains(&code))
 }
 
+/// Whether the agent, or the whole machine, lacks descriptors or memory: what was asked would be answered at another time.
+pub fn is_shortage(error: &io::Error) -> bool {
+    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+    error.raw_os_error().is_some_and(|code| codes.contains(&code))
+}
+
+/// What was read; `None` where it is not there, or not for the agent. An error where the agent lacks something to look with.
+pub fn unless_short<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 /// The number in a file that holds one.
 pub fn single(text: &str) -> Option<u64> {
     text.trim().parse().ok()
@@ -145,6 +160,17 @@ pub fn pressure(text: &str) -> (Option<u64>, Option<u64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_opened_for_want_of_descriptors_is_not_taken_for_missing() {
+        let failed = |code| unless_short(Err::<(), _>(io::Error::from_raw_os_error(code)));
+        for code in [libc::ENOENT, libc::ESRCH, libc::ENODEV, libc::EACCES] {
+            assert!(failed(code).is_ok_and(|read| read.is_none()), "{code}");
+        }
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOMEM] {
+            assert!(failed(code).is_err(), "{code}");
+        }
+    }
 
     #[test]
     fn formats_of_both_versions_are_read() {

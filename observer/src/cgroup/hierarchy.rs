@@ -108,22 +108,21 @@ impl Hierarchy {
         })
     }
 
-    /// Every cgroup, parents before their children. What vanishes meanwhile is left out.
-    pub fn walk(&self) -> Vec<Cgroup> {
+    /// Every cgroup, parents before their children. What vanishes meanwhile is left out. An error says that it cannot be told.
+    pub fn walk(&self) -> io::Result<Vec<Cgroup>> {
         let Some(root) = self.get(&self.mount_root) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let mut found = vec![root];
         let mut pending = vec![(self.mount_point.clone(), self.mount_root.clone())];
         while let Some((directory, path)) = pending.pop() {
-            let Ok(entries) = fs::read_dir(&directory) else {
-                continue;
-            };
-            for entry in entries.flatten() {
+            let Some(entries) = files::unless_short(fs::read_dir(&directory))? else { continue };
+            for entry in entries {
+                let Some(entry) = files::unless_short(entry)? else { continue };
                 if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     continue;
                 }
-                let Ok(metadata) = entry.metadata() else { continue };
+                let Some(metadata) = files::unless_short(entry.metadata())? else { continue };
                 let path = path.join(entry.file_name());
                 found.push(Cgroup { path: path.clone(), id: entry.ino() });
                 // Two links are `.` and the parent's entry: no child. It spares reading the dozens of
@@ -134,7 +133,7 @@ impl Hierarchy {
                 }
             }
         }
-        found
+        Ok(found)
     }
 
     /// Process ids in the cgroup and all its descendants. Empty when it is gone.
@@ -155,10 +154,20 @@ impl Hierarchy {
     }
 }
 
-/// Where a process is in the v2 hierarchy; `None` when it is gone or its cgroup is.
+/// Where a process is in the v2 hierarchy; `None` when it is gone or its cgroup is, or when it cannot be told.
 pub fn of_process(proc_root: &Path, pid: u32) -> Option<Membership> {
-    let bytes = fs::read(proc_root.join(pid.to_string()).join("cgroup")).ok()?;
-    let text = String::from_utf8_lossy(&bytes);
+    try_of_process(proc_root, pid).ok()?
+}
+
+/// The same; an error says that it cannot be told.
+pub fn try_of_process(proc_root: &Path, pid: u32) -> io::Result<Option<Membership>> {
+    let read = fs::read(proc_root.join(pid.to_string()).join("cgroup"));
+    Ok(files::unless_short(read)?.and_then(|bytes| membership(&bytes)))
+}
+
+/// What `/proc/PID/cgroup` says of the v2 hierarchy.
+fn membership(bytes: &[u8]) -> Option<Membership> {
+    let text = String::from_utf8_lossy(bytes);
     // `0::` is the v2 hierarchy's line, man 7 cgroups.
     let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
     if path.ends_with(" (deleted)") {
@@ -205,7 +214,7 @@ mod tests {
         let hierarchy = host.hierarchy();
         assert_eq!(hierarchy.get(Path::new("/part")), Some(part.clone()));
         assert_eq!(hierarchy.get(Path::new("/other")), None);
-        assert_eq!(hierarchy.walk(), [part]);
+        assert_eq!(hierarchy.walk().unwrap(), [part]);
     }
 
     #[test]
@@ -213,7 +222,7 @@ mod tests {
         let host = Host::new();
         let made = ["/docker", "/docker/a", "/docker/a/b", "/system.slice"].map(|path| host.cgroup(path));
         let walked: BTreeSet<(PathBuf, u64)> =
-            host.hierarchy().walk().into_iter().map(|cgroup| (cgroup.path, cgroup.id)).collect();
+            host.hierarchy().walk().unwrap().into_iter().map(|cgroup| (cgroup.path, cgroup.id)).collect();
         assert_eq!(walked.len(), made.len() + 1, "{walked:?}");
         for cgroup in made {
             assert!(walked.contains(&(cgroup.path.clone(), cgroup.id)), "{cgroup:?}");

@@ -10,7 +10,7 @@ pub mod usage;
 
 use std::path::PathBuf;
 
-pub use hierarchy::{Hierarchy, HierarchyError, Membership, of_process};
+pub use hierarchy::{Hierarchy, HierarchyError, Membership, of_process, try_of_process};
 
 /// A cgroup v2 directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

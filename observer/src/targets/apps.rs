@@ -87,8 +87,10 @@ impl Apps {
             return;
         }
         let pids: Vec<u32> = look.processes.iter().copied().collect();
+        // Where it cannot be told, it is what it was.
+        let Ok(servers) = self.listeners.servers(&pids, now) else { return };
         let mut ports: HashMap<u32, Vec<u16>> = HashMap::new();
-        for (port, pid) in self.listeners.servers(&pids, now) {
+        for (port, pid) in servers {
             ports.entry(pid).or_default().push(port);
         }
         look.app = pids.iter().find_map(|pid| {

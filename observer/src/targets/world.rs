@@ -58,6 +58,8 @@ pub(super) struct World {
     proc_root: PathBuf,
     apps: Apps,
     knowledge: Knowledge,
+    /// As they were last seen.
+    cgroups: Vec<Cgroup>,
     /// Containers whose first process was asked for, so that it is asked once.
     asked: HashSet<Key>,
 }
@@ -83,6 +85,7 @@ impl World {
             hierarchy,
             proc_root: settings.proc_root.clone(),
             knowledge: Knowledge::new(sources.iter().map(|source| source.name())),
+            cgroups: Vec::new(),
             asked: HashSet::new(),
         })
     }
@@ -177,8 +180,14 @@ impl World {
     /// Looks at everything that is known, and at which cgroups there are.
     pub(super) fn survey(&mut self, now: Instant) -> Survey {
         let mut survey = Survey::default();
-        let cgroups = self.hierarchy.walk();
-        self.knowledge.place_all(&cgroups, &self.proc_root);
+        match self.hierarchy.walk() {
+            Ok(cgroups) => self.cgroups = cgroups,
+            // That they cannot be seen does not make them gone.
+            Err(error) => {
+                tracing::warn!(%error, "the cgroups cannot be listed; going on with those of the last look");
+            }
+        }
+        self.knowledge.place_all(&self.cgroups, &self.proc_root);
         self.ask_for_unplaced(&mut survey);
         for (_, workload, _) in self.knowledge.all() {
             if let Place::Unobservable { path, reason } = &workload.place {
@@ -192,12 +201,12 @@ impl World {
         }
         // Asked again below, of those that nothing else tells of.
         self.knowledge.apps.clear();
-        for cgroup in cgroups {
-            let mut selectors = self.matching(&cgroup).into_iter();
+        for cgroup in &self.cgroups {
+            let mut selectors = self.matching(cgroup).into_iter();
             let Some(first) = selectors.next() else { continue };
-            let found = self.describe(first, &cgroup);
+            let found = self.describe(first, cgroup);
             survey.passed_over.extend(selectors.map(|selector| (selector, cgroup.clone())));
-            survey.matched.push((cgroup, found));
+            survey.matched.push((cgroup.clone(), found));
         }
         self.recognise(&mut survey, now);
         survey

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use super::{
     processes::{executable, link},
     socket_table::listening_sockets,
 };
+use crate::cgroup::files::unless_short;
 
 /// A namespace is read again after this part of the time since its newest process appeared: a server listens soon after it
 /// starts, and one that took a minute to start may wait for half of another.
@@ -59,8 +60,12 @@ impl Listeners {
         }
     }
 
-    /// Port and process of every server among these processes.
-    pub(in crate::targets) fn servers(&mut self, processes: &[u32], now: Instant) -> Vec<(u16, u32)> {
+    /// Port and process of every server among these processes. An error says that it cannot be told.
+    pub(in crate::targets) fn servers(
+        &mut self,
+        processes: &[u32],
+        now: Instant,
+    ) -> io::Result<Vec<(u16, u32)>> {
         self.sort_into_namespaces(processes, now);
         let mut namespaces = std::mem::take(&mut self.namespaces);
         let mut sockets = HashMap::new();
@@ -72,7 +77,7 @@ impl Listeners {
             let intact = namespace.sockets.iter().all(|(inode, _)| self.still_owned(*inode));
             let read = !(recent && intact);
             if read {
-                namespace.sockets = self.listening(&namespace.members);
+                namespace.sockets = self.listening(&namespace.members)?;
                 namespace.read = Some(now);
             }
             for (inode, port) in &namespace.sockets {
@@ -88,7 +93,7 @@ impl Listeners {
         self.namespaces = namespaces;
         self.owners.retain(|inode, _| sockets.contains_key(inode) && !unowned.contains(inode));
         for pid in to_search {
-            for (descriptor, inode) in self.sockets_of(pid) {
+            for (descriptor, inode) in self.sockets_of(pid)? {
                 if unowned.contains(&inode) {
                     self.owners.entry(inode).or_default().push((pid, descriptor));
                 }
@@ -98,7 +103,7 @@ impl Listeners {
             let port = *sockets.get(inode)?;
             Some(self.serving(owners).into_iter().map(move |pid| (port, pid)))
         };
-        self.owners.iter().filter_map(serving).flatten().collect()
+        Ok(self.owners.iter().filter_map(serving).flatten().collect())
     }
 
     fn sort_into_namespaces(&mut self, processes: &[u32], now: Instant) {
@@ -124,21 +129,22 @@ impl Listeners {
     }
 
     /// Inode and port of each selected listening socket in the network namespace of these processes.
-    fn listening(&self, members: &HashSet<u32>) -> Vec<(u64, u16)> {
-        let read = |pid: &u32, table: &str| {
-            let file = fs::File::open(self.proc_root.join(pid.to_string()).join("net").join(table)).ok()?;
-            Some(listening_sockets(file))
+    fn listening(&self, members: &HashSet<u32>) -> io::Result<Vec<(u64, u16)>> {
+        let read = |pid: &u32, table: &str| -> io::Result<Option<_>> {
+            let file = fs::File::open(self.proc_root.join(pid.to_string()).join("net").join(table));
+            Ok(unless_short(file)?.map(listening_sockets))
+        };
+        let tables = |pid: &u32| -> io::Result<Option<_>> {
+            let Some(tcp) = read(pid, "tcp")? else { return Ok(None) };
+            // Absent where IPv6 is off.
+            let tcp6 = read(pid, "tcp6")?.unwrap_or_default();
+            Ok(Some(tcp.into_iter().chain(tcp6)))
         };
         // A process may end between being listed and being read; the next one shows the same table.
-        let tables = members.iter().find_map(|pid| {
-            let tcp = read(pid, "tcp")?;
-            // Absent where IPv6 is off.
-            let tcp6 = read(pid, "tcp6").unwrap_or_default();
-            Some(tcp.into_iter().chain(tcp6))
-        });
+        let tables = members.iter().find_map(|pid| tables(pid).transpose()).transpose()?;
         let sockets = tables.into_iter().flatten();
         let selected = sockets.filter(|(inode, address)| *inode != 0 && self.ports.contains(&address.port()));
-        selected.map(|(inode, address)| (inode, address.port())).collect()
+        Ok(selected.map(|(inode, address)| (inode, address.port())).collect())
     }
 
     fn still_owned(&self, inode: u64) -> bool {
@@ -150,14 +156,14 @@ impl Listeners {
             })
     }
 
-    fn sockets_of(&self, pid: u32) -> Vec<(u32, u64)> {
+    fn sockets_of(&self, pid: u32) -> io::Result<Vec<(u32, u64)>> {
         let directory = self.proc_root.join(pid.to_string()).join("fd");
-        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        let entries = unless_short(fs::read_dir(directory))?.into_iter().flatten().flatten();
         let socket = |entry: fs::DirEntry| {
             let inode = socket_inode(&fs::read_link(entry.path()).ok()?)?;
             Some((entry.file_name().to_str()?.parse().ok()?, inode))
         };
-        entries.filter_map(socket).collect()
+        Ok(entries.filter_map(socket).collect())
     }
 
     /// Those owners of a socket that serve it: no port forwarder, and not systemd, which holds it for a unit that starts
@@ -206,7 +212,7 @@ mod tests {
         let at = |seconds| begun + Duration::from_secs(seconds);
         let read_at = |listeners: &Listeners| listeners.namespaces.values().next().unwrap().read;
         let mut look = |seconds: u64, processes: &[u32]| {
-            let servers = listeners.servers(processes, at(seconds));
+            let servers = listeners.servers(processes, at(seconds)).unwrap();
             (servers, read_at(&listeners))
         };
         let served = vec![(3210, 10)];

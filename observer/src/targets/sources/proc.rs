@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -60,8 +61,8 @@ impl Proc {
         })
     }
 
-    /// All workloads of now, by where they are.
-    fn look(&mut self, now: Instant) -> Vec<Workload> {
+    /// All workloads of now, by where they are. An error says that it cannot be told.
+    fn look(&mut self, now: Instant) -> io::Result<Vec<Workload>> {
         let mut found: BTreeMap<String, Workload> = BTreeMap::new();
         let mut add = |place: Place, id: String, selector: SelectorIndex| {
             let name = Path::new(&id)
@@ -83,7 +84,7 @@ impl Proc {
             let path = in_hierarchy(&self.hierarchy, path);
             add(Place::Cgroup(path.clone()), path.display().to_string(), *selector);
         }
-        for process in self.scanner.scan(now) {
+        for process in self.scanner.scan(now)? {
             let Some(path) = &process.cgroup else {
                 let reason = format!(
                     "process {} is outside of the agent's cgroup namespace; run the agent in that of the host \
@@ -110,7 +111,7 @@ impl Proc {
         for workload in &mut found {
             workload.claims.sort_unstable();
         }
-        found
+        Ok(found)
     }
 
     /// Says once of each path that there is no such cgroup, with what is near: it may come later, or be a mistake.
@@ -186,7 +187,11 @@ impl Source for Proc {
                         });
                         let Ok((found, back)) = looking.await else { return };
                         this = back;
-                        if changes.send(Change::Snapshot(found)).await.is_err() {
+                        let change = match found {
+                            Ok(found) => Change::Snapshot(found),
+                            Err(error) => Change::Unreachable(format!("the processes cannot be looked at: {error}")),
+                        };
+                        if changes.send(change).await.is_err() {
                             return;
                         }
                     }
@@ -216,7 +221,7 @@ mod tests {
         host.cgroup("/system.slice/chat.service");
         let given = format!("cgroup:{}/system.slice/chat.service", host.cgroup_root().display());
         let mut proc = proc(&host, &[&given, "cgroup:/system.slice/chat.service"]);
-        let found = proc.look(Instant::now());
+        let found = proc.look(Instant::now()).unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].place, Place::Cgroup("/system.slice/chat.service".into()));
         assert_eq!((found[0].name.as_str(), found[0].claims.as_slice()), ("chat.service", &[0, 1][..]));
@@ -249,7 +254,7 @@ mod tests {
         host.process(6, b"0::/../b\n");
         host.process(7, b"0::/a\n");
         let mut proc = proc(&host, &["pid:5", "pid:6", "pid:7", "pid:7,app=x"]);
-        let found = proc.look(Instant::now());
+        let found = proc.look(Instant::now()).unwrap();
         let told: Vec<_> = found.iter().map(|it| (it.id.as_str(), it.claims.as_slice())).collect();
         assert_eq!(told, [("process:/", &[0][..]), ("process:/..", &[1]), ("process:/a", &[2, 3])]);
         assert_eq!(found[2].place, Place::Around("/a".into()));

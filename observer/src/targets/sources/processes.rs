@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -68,66 +68,68 @@ impl Scanner {
         self.ports.is_empty() && self.exes.is_empty() && self.pids.is_empty()
     }
 
-    /// Every process that a selector matches now. Processes that vanish meanwhile are left out.
-    pub(super) fn scan(&mut self, now: Instant) -> BTreeSet<ProcessMatch> {
+    /// Every process that a selector matches now. Processes that vanish meanwhile are left out. An error says that it cannot be
+    /// told.
+    pub(super) fn scan(&mut self, now: Instant) -> io::Result<BTreeSet<ProcessMatch>> {
         let mut found = BTreeSet::new();
         for (selector, pid) in &self.pids {
-            found.extend(locate(&self.proc_root, *selector, *pid));
+            found.extend(locate(&self.proc_root, *selector, *pid)?);
         }
         if self.ports.is_empty() && self.exes.is_empty() {
-            return found;
+            return Ok(found);
         }
-        let processes = self.processes();
+        let processes = self.processes()?;
         for pid in &processes {
-            found.extend(self.match_exe(*pid));
+            found.extend(self.match_exe(*pid)?);
         }
         if !self.ports.is_empty() {
-            self.listened = self.match_ports(&processes, now);
+            self.listened = self.match_ports(&processes, now)?;
             found.extend(self.listened.iter().cloned());
         }
-        found
+        Ok(found)
     }
 
-    fn processes(&self) -> Vec<u32> {
-        let entries = fs::read_dir(&self.proc_root).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    fn processes(&self) -> io::Result<Vec<u32>> {
+        let entries = fs::read_dir(&self.proc_root)?.flatten();
+        Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
     }
 
-    fn match_exe(&self, pid: u32) -> Vec<ProcessMatch> {
+    fn match_exe(&self, pid: u32) -> io::Result<Vec<ProcessMatch>> {
         if self.exes.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let Some(path) = executable(&self.proc_root, pid) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let is_meant = |glob: &globset::GlobMatcher| {
             glob.is_match(&path) || path.file_name().is_some_and(|name| glob.is_match(name))
         };
         let meant = self.exes.iter().filter(|(_, glob)| is_meant(glob));
-        meant.filter_map(|(selector, _)| locate(&self.proc_root, *selector, pid)).collect()
+        meant.filter_map(|(selector, _)| locate(&self.proc_root, *selector, pid).transpose()).collect()
     }
 
-    fn match_ports(&mut self, processes: &[u32], now: Instant) -> BTreeSet<ProcessMatch> {
+    fn match_ports(&mut self, processes: &[u32], now: Instant) -> io::Result<BTreeSet<ProcessMatch>> {
         let mut matches = BTreeSet::new();
-        for (port, pid) in self.listeners.servers(processes, now) {
+        for (port, pid) in self.listeners.servers(processes, now)? {
             for selector in self.ports.get(&port).into_iter().flatten() {
-                matches.extend(locate(&self.proc_root, *selector, pid));
+                matches.extend(locate(&self.proc_root, *selector, pid)?);
             }
         }
         for was in &self.listened {
-            let is = locate(&self.proc_root, was.selector, was.pid);
+            let is = locate(&self.proc_root, was.selector, was.pid)?;
             matches.extend(is.filter(|is| is == was));
         }
-        matches
+        Ok(matches)
     }
 }
 
-fn locate(proc_root: &Path, selector: SelectorIndex, pid: u32) -> Option<ProcessMatch> {
-    let cgroup = match cgroup::of_process(proc_root, pid)? {
-        Membership::Inside(path) => Some(path),
-        Membership::Outside => None,
+fn locate(proc_root: &Path, selector: SelectorIndex, pid: u32) -> io::Result<Option<ProcessMatch>> {
+    let cgroup = match cgroup::try_of_process(proc_root, pid)? {
+        None => return Ok(None),
+        Some(Membership::Inside(path)) => Some(path),
+        Some(Membership::Outside) => None,
     };
-    Some(ProcessMatch { selector, pid, cgroup })
+    Ok(Some(ProcessMatch { selector, pid, cgroup }))
 }
 
 /// Where `/proc/PID/NAME` points to; `None` when it or the process is gone.
@@ -155,7 +157,7 @@ mod tests {
 
     fn found(scanner: &mut Scanner) -> Vec<(SelectorIndex, u32, String)> {
         let text = |path: Option<PathBuf>| path.map_or_else(String::new, |path| path.display().to_string());
-        let matches = scanner.scan(Instant::now()).into_iter();
+        let matches = scanner.scan(Instant::now()).unwrap().into_iter();
         matches.map(|it| (it.selector, it.pid, text(it.cgroup))).collect()
     }
 
@@ -262,7 +264,8 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let selectors = [format!("port:{port}").parse().unwrap()];
         let mut scanner = Scanner::new(Path::new("/proc"), &selectors);
-        let pids: Vec<u32> = scanner.scan(Instant::now()).into_iter().map(|found| found.pid).collect();
+        let pids: Vec<u32> =
+            scanner.scan(Instant::now()).unwrap().into_iter().map(|found| found.pid).collect();
         assert_eq!(pids, [std::process::id()]);
     }
 }

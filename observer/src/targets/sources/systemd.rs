@@ -1,7 +1,7 @@
 //! systemd's units, by their cgroups: the source of `unit:` selectors.
 //! A unit's cgroup has the unit's name, so that nobody has to be asked; its path tells it from one of another user.
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use futures_util::future::BoxFuture;
 use globset::GlobMatcher;
@@ -56,8 +56,9 @@ impl Systemd {
         })
     }
 
-    fn all(&self) -> Vec<Workload> {
-        self.hierarchy.walk().iter().filter_map(|cgroup: &Cgroup| self.unit(&cgroup.path)).collect()
+    fn all(&self) -> io::Result<Vec<Workload>> {
+        let cgroups = self.hierarchy.walk()?;
+        Ok(cgroups.iter().filter_map(|cgroup: &Cgroup| self.unit(&cgroup.path)).collect())
     }
 }
 
@@ -81,25 +82,30 @@ impl Source for Systemd {
             let mut this = self;
             loop {
                 let sent = tokio::select! {
-                    question = questions.recv() => match question {
-                        Some(Question::WhatIs(cgroup)) => match this.unit(&cgroup.path) {
-                            Some(unit) => changes.send(Change::Upsert(unit)).await,
-                            None => Ok(()),
-                        },
-                        Some(Question::WhereIs(_)) => Ok(()),
-                        Some(Question::LookAgain) => {
-                            looks.reset_immediately();
-                            Ok(())
-                        }
-                        None => return,
-                    },
-                    _ = looks.tick() => {
-                        let looking = spawn_blocking(move || (this.all(), this));
-                        let Ok((units, back)) = looking.await else { return };
-                        this = back;
-                        changes.send(Change::Snapshot(units)).await
-                    }
-                };
+                                   question = questions.recv() => match question {
+                                       Some(Question::WhatIs(cgroup)) => match this.unit(&cgroup.path) {
+                                           Some(unit) => changes.send(Change::Upsert(unit)).await,
+                                           None => Ok(()),
+                                       },
+                                       Some(Question::WhereIs(_)) => Ok(()),
+                                       Some(Question::LookAgain) => {
+                                           looks.reset_immediately();
+                                           Ok(())
+                                       }
+                                       None => return,
+                                   },
+                                   _ = looks.tick() => {
+                                       let looking = spawn_blocking(move || (this.all(), this));
+                                       let Ok((units, back)) = looking.await else { return };
+                                       this = back;
+                                       match units {
+                                           Ok(units) => changes.send(Change::Snapshot(units)).await,
+                                           Err(error) => {
+                let reason = format!("the cgroups cannot be listed: {error}");
+                changes.send(Change::Unreachable(reason)).await },
+                                       }
+                                   }
+                               };
                 if sent.is_err() {
                     return;
                 }
