@@ -95,11 +95,11 @@ fn what_cannot_hold_is_said_before_anything_is_attached() -> Result<()> {
         ("tls.certificate = \"{}/server.crt\"\ntls.key = \"{}/client.key\"", 1, ["tls.key", "client.key"]),
         (
             "tls.certificate = \"{}/absent\"\ntls.key = \"{}/server.key\"",
-            1,
+            2,
             ["tls.certificate", "No such file"],
         ),
         ("access.users_file = \"{}/token\"", 1, ["access.users_file", "htpasswd -nB"]),
-        ("access.bearer_token_file = \"{}/absent\"", 1, ["access.bearer_token_file", "No such file"]),
+        ("access.bearer_token_file = \"{}/absent\"", 2, ["access.bearer_token_file", "No such file"]),
     ] {
         let ended = agent::run_to_end(&mut bed.command("127.0.0.1:0", config)?)?;
         ensure!(ended.status.code() == Some(code), "{config}: {ended:?}");
