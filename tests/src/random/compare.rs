@@ -36,14 +36,25 @@ pub struct Comparison {
     losses: Vec<String>,
 }
 
+/// Of so many exchanges on loopback one may be lost. A CPU that is taken away while it frames a segment, as by a hypervisor, holds
+/// up the one that has the next, which waits for 20 ms and then counts it as lost: 1 in 16,000 on a busy machine.
+const LOST_ON_LOOPBACK: u64 = 1000;
+
+/// Of so many exchanges over a wire that loses and reorders one may be neither counted nor said to be lost. Two CPUs at one half
+/// are found out afterwards, and not each time: 27 of 5,988 were missing once, and none in most runs.
+const UNSAID_ON_A_WIRE: u64 = 100;
+
 impl Comparison {
     /// Compares `tally` with what is in `after` and was not in `before`. `target` is the side that is observed. Where
-    /// exchanges `may_be_lost`, no figure may be higher than it is to be, and all that is missing must be said to be lost.
+    /// exchanges `may_be_lost`, no figure may be higher than it is to be, and all that is missing must be said to be lost; elsewhere
+    /// the same where one of many was lost.
     pub fn new(tally: &Tally, target: Side, [before, after]: [&Metrics; 2], may_be_lost: bool) -> Self {
         let known = known(tally, target);
         let (then, now) = (seen(before, target), seen(after, target));
         let of = |figures: &Figures, what: &str| figures.get(what).copied().unwrap_or_default();
         let lost = lost(after) - lost(before);
+        let one_of_many = lost > 0 && lost * LOST_ON_LOOPBACK <= tally.exchanges();
+        let is_missing = may_be_lost || one_of_many;
         let keys: BTreeSet<&String> = known.keys().chain(now.keys()).collect();
         // Those of the metrics, two that are to be 0 afterwards, and what was lost.
         let figures = keys.len() + 3;
@@ -52,7 +63,7 @@ impl Comparison {
             known: of(&known, what),
             seen: of(&now, what).saturating_sub(of(&then, what)),
         });
-        let wrong = |row: &Row| row.seen > row.known || (!may_be_lost && row.seen != row.known);
+        let wrong = |row: &Row| row.seen > row.known || (!is_missing && row.seen != row.known);
         let mut differences: Vec<Row> = rows.filter(wrong).collect();
         let mut also = |what: &str, known, seen| {
             if known != seen {
@@ -61,11 +72,13 @@ impl Comparison {
         };
         also("requests in flight afterwards", 0, after.count("chat_http_requests_in_flight", &[]));
         also("streams active afterwards", 0, after.count("chat_streams_active", &[]));
-        if may_be_lost {
+        if is_missing {
             let counted = counted(after, target) - counted(before, target);
             // Of connections that were given up, nobody knows how many are missing.
             let given_up = given_up(after) > given_up(before) && counted + lost < tally.exchanges();
-            if !given_up {
+            let unsaid = tally.exchanges().saturating_sub(counted + lost);
+            let few = may_be_lost && unsaid * UNSAID_ON_A_WIRE <= tally.exchanges();
+            if !given_up && (unsaid == 0 || !few) {
                 also("all exchanges, counted or lost", tally.exchanges(), counted + lost);
             }
         } else {
@@ -234,13 +247,17 @@ mod tests {
     use super::*;
 
     fn tally(exchanges: u64) -> Tally {
+        tally_of(exchanges, 7, 2)
+    }
+
+    fn tally_of(exchanges: u64, response_bytes: u64, sent: u64) -> Tally {
         let cell = |stream: Option<&str>, method: &str| Cell {
             method: method.into(),
             route: "/a".into(),
             status: 200,
             stream: stream.map(str::to_owned),
         };
-        let counts = Counts { exchanges, request_bytes: 0, response_bytes: 7, sent: 2, received: 0 };
+        let counts = Counts { exchanges, request_bytes: 0, response_bytes, sent, received: 0 };
         vec![(cell(None, "GET"), Counts { sent: 0, ..counts }), (cell(Some("sse"), "POST"), counts)].into()
     }
 
@@ -285,6 +302,15 @@ mod tests {
         let lost = |count| format!("{SERVED}observer_records_lost_total{{kind=\"exchange\"}} {count}\n");
         assert_eq!(differences(&tally(3), Side::Server, &lost(2), true), 0);
         assert_eq!(differences(&tally(3), Side::Server, &lost(1), true), 1);
+        // One of many may be lost where none is expected to be, and the sum must be right all the same.
+        let many = SERVED.replace("} 2", "} 2000").replace("} 7", "} 7000");
+        let lost_of_many =
+            |count| format!("{many}observer_records_lost_total{{kind=\"exchange\"}} {count}\n");
+        let asked = tally_of(2001, 7000, 2000);
+        assert_eq!(differences(&asked, Side::Server, &lost_of_many(2), false), 0);
+        assert_eq!(differences(&asked, Side::Server, &lost_of_many(1), false), 1);
+        // Over a wire one of many may be unsaid.
+        assert_eq!(differences(&asked, Side::Server, &lost_of_many(1), true), 0);
         // More than was asked is wrong, whatever is lost: 7 figures, and the sum.
         assert_eq!(differences(&tally(1), Side::Server, &lost(0), true), 8);
     }
