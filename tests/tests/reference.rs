@@ -77,11 +77,11 @@ fn families(text: &str) -> BTreeMap<String, String> {
 fn full_scrape() -> Result<String> {
     let folder = TempDir::new()?;
     let file = folder.path().join("observer.toml");
-    fs::write(&file, "[limits]\nprocess_roles = 1\n[processes]\npss = true\n[docker]\nsocket = \"\"\n")?;
+    fs::write(&file, "[limits]\nprocess_roles = 1\npeers = 2\n[processes]\npss = true\n[docker]\nsocket = \"\"\n")?;
     let cgroup = Cgroup::create("reference")?;
     let mut puppet = Puppet::start(PUPPET, &cgroup)?;
     let _companions = Companions::of(&cgroup, puppet.pid())?;
-    // A second role, for which there is no room.
+    // A second role, for which there is no room; nor is there for a second peer.
     let _second = tests::process::Background::start(cgroup.command("sleep").arg("1000"))?;
     let _statistics = Statistics::on()?;
     let streams = StreamServer::start(&cgroup)?;
@@ -110,6 +110,7 @@ fn full_scrape() -> Result<String> {
             && metrics.sum("chat_upstream_time_to_first_event_seconds_count", &[]) >= 1.0
             && metrics.sum("chat_nodejs_gc_duration_seconds_count", &[]) >= 1.0
             && metrics.sum("chat_nodejs_heap_used_bytes", &[]) >= 1.0
+            && metrics.sum("chat_target_over_budget", &[]) >= 1.0
             && metrics.sum("observer_scrape_duration_seconds_count", &[]) >= 1.0
     };
     ensure!(ready(&agent.scrape_until(PATIENCE, ready)?), "not all that was done is counted");
