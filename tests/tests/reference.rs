@@ -77,7 +77,10 @@ fn families(text: &str) -> BTreeMap<String, String> {
 fn full_scrape() -> Result<String> {
     let folder = TempDir::new()?;
     let file = folder.path().join("observer.toml");
-    fs::write(&file, "[limits]\nprocess_roles = 1\npeers = 2\n[processes]\npss = true\n[docker]\nsocket = \"\"\n")?;
+    fs::write(
+        &file,
+        "[limits]\nprocess_roles = 1\npeers = 2\n[processes]\npss = true\n[docker]\nsocket = \"\"\n",
+    )?;
     let cgroup = Cgroup::create("reference")?;
     let mut puppet = Puppet::start(PUPPET, &cgroup)?;
     let _companions = Companions::of(&cgroup, puppet.pid())?;

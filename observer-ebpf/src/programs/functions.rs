@@ -370,9 +370,9 @@ pub(crate) extern "C" fn packet_segment(
     taken
 }
 
-/// Calls of [`packet_wait`] for one segment, 20 ms in all: another CPU takes 5 ms for 64 KiB of small requests, and one that a
-/// hypervisor takes away is gone for about as long. What takes longer is missed, and its exchange lost.
-const WAITS: u32 = 128;
+/// Calls of [`packet_wait`] for one segment, 5 ms in all: another CPU takes one for 64 KiB of small requests. What takes longer is
+/// missed, and its exchange lost.
+const WAITS: u32 = 32;
 
 functions! { __sk_buff, Packet::find;
     /// [`claim::wait`]; 1 if the half is claimed.

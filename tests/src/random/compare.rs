@@ -36,9 +36,11 @@ pub struct Comparison {
     losses: Vec<String>,
 }
 
-/// Of so many exchanges on loopback one may be lost. A CPU that is taken away while it frames a segment, as by a hypervisor, holds
-/// up the one that has the next, which waits for 20 ms and then counts it as lost: 1 in 16,000 on a busy machine.
-const LOST_ON_LOOPBACK: u64 = 1000;
+/// Exchanges on loopback that may be lost of one batch, beside one of so many: two CPUs come to one half at the same time, which is
+/// found out and counted. On 2026-12-01 one time in some 20,000 exchanges, whether a CPU waits for 5 ms or 20; it met 1 to 187 exchanges,
+/// as one of a long pipeline takes what is behind it.
+const LOST_ON_LOOPBACK: u64 = 200;
+const ONE_OF: u64 = 1000;
 
 /// Of so many exchanges over a wire that loses and reorders one may be neither counted nor said to be lost. Two CPUs at one half
 /// are found out afterwards, and not each time: 27 of 5,988 were missing once, and none in most runs.
@@ -53,7 +55,8 @@ impl Comparison {
         let (then, now) = (seen(before, target), seen(after, target));
         let of = |figures: &Figures, what: &str| figures.get(what).copied().unwrap_or_default();
         let lost = lost(after) - lost(before);
-        let one_of_many = lost > 0 && lost * LOST_ON_LOOPBACK <= tally.exchanges();
+        let one_of_many =
+            lost > 0 && lost <= (LOST_ON_LOOPBACK + tally.exchanges() / ONE_OF).min(tally.exchanges() / 10);
         let is_missing = may_be_lost || one_of_many;
         let keys: BTreeSet<&String> = known.keys().chain(now.keys()).collect();
         // Those of the metrics, two that are to be 0 afterwards, and what was lost.
