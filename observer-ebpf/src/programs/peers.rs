@@ -29,7 +29,8 @@ static SHARED: Totals<16_384> = Totals::new();
 /// Too large for a program's stack of 512 bytes.
 static EMPTY: PeerTotals = PeerTotals::EMPTY;
 
-/// The totals of a connection's peer. Where there is no room for another peer, or its target has its share, the connection is counted with its
+/// Finds the totals of a connection's peer. Where there is no room for another peer, or its target has its share, the connection is
+/// counted with its
 /// target's others from here on, so that its opening and its close meet in one place.
 #[inline(always)]
 pub(crate) fn totals(peer: &mut PeerKey) -> Option<*mut PeerTotals> {

@@ -5,22 +5,22 @@ use aya_ebpf::{Global, bindings::BPF_NOEXIST, btf_maps::HashMap, macros::btf_map
 
 use crate::count::add;
 
-/// How many entries each target has, by its number.
+/// Counts the entries of each target, by its number.
 type Shares = HashMap<u32, u64, 8192>;
 
-/// Of `PROCESSES`. Preallocated, as programs of its type need it on kernels before 6.1.
+/// Counts those of `PROCESSES`. Preallocated, as programs of its type need it on kernels before 6.1.
 #[btf_map]
 static PROCESS_SHARES: Shares = HashMap::new();
 
-/// Of `PEERS`.
+/// Counts those of `PEERS`.
 #[btf_map]
 static PEER_SHARES: Shares = HashMap::new();
 
-/// How many of `PROCESSES` one target may have.
+/// Bounds what one target may have of `PROCESSES`.
 #[unsafe(no_mangle)]
 static PROCESS_SHARE: Global<u64> = Global::new(512);
 
-/// How many of `PEERS` one target may have.
+/// Bounds what one target may have of `PEERS`.
 #[unsafe(no_mangle)]
 static PEER_SHARE: Global<u64> = Global::new(8192);
 

@@ -34,31 +34,31 @@ pub struct Comparison {
     pub lost: u64,
     /// All records that were lost, by kind and reason.
     losses: Vec<String>,
+    /// What was asked.
+    asked: u64,
+    /// Of that, what is neither counted nor said to be lost.
+    unsaid: u64,
+    /// Something is higher than it is to be.
+    is_above: bool,
 }
 
-/// Exchanges on loopback that may be lost of one batch, beside one of so many: two CPUs come to one half at the same time, which is
-/// found out and counted. On 2026-12-01 one time in some 20,000 exchanges, whether a CPU waits for 5 ms or 20; it met 1 to 187 exchanges,
-/// as one of a long pipeline takes what is behind it.
-const LOST_ON_LOOPBACK: u64 = 200;
-const ONE_OF: u64 = 1000;
+/// Exchanges of one batch that may be lost on loopback, and those of one over a wire of which nothing may be said, while the cause of
+/// both is not found ([`Comparison::is_bounded`]). On 2026-12-01 single events lost 1 to 187 on loopback, as one of a long pipeline
+/// takes what is behind it; in about one run of five over the wire 6 of 5,611 to 140 of 6,413 were
+/// missing.
+const KNOWN_TO_BE_MISSED: u64 = 400;
 
-/// Exchanges over a wire that loses and reorders which may be neither counted nor said to be lost, of one batch: two long pipelines.
-/// Two CPUs at one half are found out afterwards, and not each time. On 2026-12-01 none was missing so in 10 of 12 runs, 27 of 5,988
-/// and 140 of 6,413 in the others.
-const UNSAID_ON_A_WIRE: u64 = 400;
+/// What the row of lost exchanges is called, where none may be.
+const LOST: &str = "exchanges lost";
 
 impl Comparison {
     /// Compares `tally` with what is in `after` and was not in `before`. `target` is the side that is observed. Where
-    /// exchanges `may_be_lost`, no figure may be higher than it is to be, and all that is missing must be said to be lost; elsewhere
-    /// the same where one of many was lost.
+    /// exchanges `may_be_lost`, no figure may be higher than it is to be, and all that is missing must be said to be lost.
     pub fn new(tally: &Tally, target: Side, [before, after]: [&Metrics; 2], may_be_lost: bool) -> Self {
         let known = known(tally, target);
         let (then, now) = (seen(before, target), seen(after, target));
         let of = |figures: &Figures, what: &str| figures.get(what).copied().unwrap_or_default();
         let lost = lost(after) - lost(before);
-        let one_of_many =
-            lost > 0 && lost <= (LOST_ON_LOOPBACK + tally.exchanges() / ONE_OF).min(tally.exchanges() / 10);
-        let is_missing = may_be_lost || one_of_many;
         let keys: BTreeSet<&String> = known.keys().chain(now.keys()).collect();
         // Those of the metrics, two that are to be 0 afterwards, and what was lost.
         let figures = keys.len() + 3;
@@ -67,8 +67,14 @@ impl Comparison {
             known: of(&known, what),
             seen: of(&now, what).saturating_sub(of(&then, what)),
         });
-        let wrong = |row: &Row| row.seen > row.known || (!is_missing && row.seen != row.known);
+        let wrong = |row: &Row| row.seen > row.known || (!may_be_lost && row.seen != row.known);
         let mut differences: Vec<Row> = rows.filter(wrong).collect();
+        let counted = counted(after, target) - counted(before, target);
+        let unsettled =
+            after.count("chat_http_requests_in_flight", &[]) + after.count("chat_streams_active", &[]);
+        let is_above = unsettled > 0
+            || counted + lost > tally.exchanges()
+            || differences.iter().any(|row| row.seen > row.known);
         let mut also = |what: &str, known, seen| {
             if known != seen {
                 differences.push(Row { what: what.to_owned(), known, seen });
@@ -76,19 +82,30 @@ impl Comparison {
         };
         also("requests in flight afterwards", 0, after.count("chat_http_requests_in_flight", &[]));
         also("streams active afterwards", 0, after.count("chat_streams_active", &[]));
-        if is_missing {
-            let counted = counted(after, target) - counted(before, target);
+        if may_be_lost {
             // Of connections that were given up, nobody knows how many are missing.
             let given_up = given_up(after) > given_up(before) && counted + lost < tally.exchanges();
-            let unsaid = tally.exchanges().saturating_sub(counted + lost);
-            let few = may_be_lost && unsaid <= UNSAID_ON_A_WIRE.min(tally.exchanges() / 10);
-            if !given_up && (unsaid == 0 || !few) {
+            if !given_up {
                 also("all exchanges, counted or lost", tally.exchanges(), counted + lost);
             }
         } else {
-            also("exchanges lost", 0, lost);
+            also(LOST, 0, lost);
         }
-        Self { differences, figures, lost, losses: losses([before, after]) }
+        let asked = tally.exchanges();
+        let unsaid = asked.saturating_sub(counted + lost);
+        Self { differences, figures, lost, losses: losses([before, after]), asked, unsaid, is_above }
+    }
+
+    /// Whether what differs is no more than is known to be missed: nothing is higher than it is to be, and few exchanges are missing.
+    /// No measure of what is right: that is [`Comparison::is_equal`].
+    pub fn is_bounded(&self) -> bool {
+        !self.is_above && self.missing() <= KNOWN_TO_BE_MISSED.min(self.asked / 10)
+    }
+
+    /// What may not be missing and is: all that is unsaid, and what was lost where nothing may be.
+    fn missing(&self) -> u64 {
+        let may_not = self.differences.iter().find(|row| row.what == LOST);
+        self.unsaid + may_not.map_or(0, |row| row.seen)
     }
 
     /// Whether nothing differs.
@@ -306,17 +323,30 @@ mod tests {
         let lost = |count| format!("{SERVED}observer_records_lost_total{{kind=\"exchange\"}} {count}\n");
         assert_eq!(differences(&tally(3), Side::Server, &lost(2), true), 0);
         assert_eq!(differences(&tally(3), Side::Server, &lost(1), true), 1);
-        // One of many may be lost where none is expected to be, and the sum must be right all the same.
-        let many = SERVED.replace("} 2", "} 2000").replace("} 7", "} 7000");
-        let lost_of_many =
-            |count| format!("{many}observer_records_lost_total{{kind=\"exchange\"}} {count}\n");
-        let asked = tally_of(2001, 7000, 2000);
-        assert_eq!(differences(&asked, Side::Server, &lost_of_many(2), false), 0);
-        assert_eq!(differences(&asked, Side::Server, &lost_of_many(1), false), 1);
-        // Over a wire one of many may be unsaid.
-        assert_eq!(differences(&asked, Side::Server, &lost_of_many(1), true), 0);
         // More than was asked is wrong, whatever is lost: 7 figures, and the sum.
         assert_eq!(differences(&tally(1), Side::Server, &lost(0), true), 8);
+    }
+
+    #[test]
+    fn what_is_known_to_be_missed_differs_and_is_bounded() {
+        let many = SERVED.replace("} 2", "} 2000").replace("} 7", "} 7000");
+        let lost = |count| format!("{many}observer_records_lost_total{{kind=\"exchange\"}} {count}\n");
+        let in_flight = format!("{}chat_http_requests_in_flight 1\n", lost(2));
+        for (asked, scrape, may_be_lost, bounded) in [
+            (2001, lost(2), false, true),
+            (2001, lost(1), true, true),
+            (2150, lost(2), true, true),
+            (2300, lost(2), true, false),
+            (2001, in_flight, false, false),
+            (1999, lost(2), false, false),
+            (2000, lost(2), false, false),
+        ] {
+            let [before, after] = ["", &scrape].map(|scrape| Metrics::parse(scrape).unwrap());
+            let tally = tally_of(asked, 7000, 2000);
+            let comparison = Comparison::new(&tally, Side::Server, [&before, &after], may_be_lost);
+            assert!(!comparison.is_equal(), "{asked} {may_be_lost}");
+            assert_eq!(comparison.is_bounded(), bounded, "{asked} {may_be_lost}");
+        }
     }
 
     #[test]
