@@ -30,8 +30,7 @@ static SHARED: Totals<16_384> = Totals::new();
 static EMPTY: PeerTotals = PeerTotals::EMPTY;
 
 /// Finds the totals of a connection's peer. Where there is no room for another peer, or its target has its share, the connection is
-/// counted with its
-/// target's others from here on, so that its opening and its close meet in one place.
+/// counted with its target's others from here on, so that its opening and its close meet in one place.
 #[inline(always)]
 pub(crate) fn totals(peer: &mut PeerKey) -> Option<*mut PeerTotals> {
     if !peer.is_shared() {
